@@ -1,0 +1,68 @@
+"""What a conditioning encodes to, and the state that carries it along a sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probseq.tree import select
+
+
+@dataclass(frozen=True)
+class Context:
+    """What x becomes before the first element is read.
+
+    Shapes:
+        summary: (b, c), the fixed-size part; c = 0 where there is none, so that b is always known.
+        aligned: (b, t, a), features that go with each element, or None.
+        source, source_lengths: (b, s, f) and (b,), a sequence to attend to, or None.
+    """
+
+    summary: Float[Tensor, "b c"]
+    aligned: Float[Tensor, "b t a"] | None = None
+    source: Float[Tensor, "b s f"] | None = None
+    source_lengths: Int[Tensor, " b"] | None = None
+
+    @staticmethod
+    def none(batch: int, device: torch.device | str | None = None) -> Context:
+        """No conditioning, for `batch` sequences."""
+        return Context(torch.empty(batch, 0, device=device))
+
+    @property
+    def batch(self) -> int:
+        """How many sequences it conditions."""
+        return self.summary.shape[0]
+
+    def select(self, index: Int[Tensor, " n"]) -> Context:
+        """Rows `index` of every part."""
+        return select(self, index)
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a model carries of the elements read so far: tensors only, batch axis first.
+
+    Shapes:
+        features: (b, h), from which `emit` makes the law of the next step.
+        memory: a tree of tensors (b, …), the recurrence's own.
+        position: (b,), int64, how many elements were read.
+        context: what the sequences are conditioned on.
+    """
+
+    features: Tensor
+    memory: Any
+    position: Int[Tensor, " b"]
+    context: Context
+
+    @property
+    def batch(self) -> int:
+        """How many sequences it carries."""
+        return self.features.shape[0]
+
+    def select(self, index: Int[Tensor, " n"]) -> State:
+        """Rows `index`, in that order, repeats allowed: what search, resampling and compaction need."""
+        return select(self, index)

@@ -1,0 +1,84 @@
+"""The chain rule walked forward over known sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probseq.context import Context
+from probseq.protocols import Autoregressive
+from probseq.sequences import Sequences
+from probseq.shapes import Ragged
+
+
+@dataclass(frozen=True)
+class Score:
+    """Every factor of log P(y | x), in nats; 0 where a sequence has no such factor.
+
+    Shapes:
+        element: (b, t), log P(yₜ | y₍<t₎, x, it goes on).
+        stop: (b, t + 1), log P(go on) before each element, then log P(stop) where the sequence ended.
+    """
+
+    element: Float[Tensor, "b t"]
+    stop: Float[Tensor, "b t+1"]
+
+    @property
+    def log_prob(self) -> Float[Tensor, " b"]:
+        """log P(y | x), or log P(y begins so | x) for a sequence that has not ended."""
+        return self.element.sum(-1) + self.stop.sum(-1)
+
+
+def score(model: Autoregressive, y: Sequences, context: Any = None) -> Score:
+    """Score whole sequences under any model.
+
+    log P(y | x) = Σₜ [log P(go | y₍<t₎) + log P(yₜ | y₍<t₎, go)] + log P(stop | y).
+
+    Args:
+        y: b sequences.
+        context: what the model is conditioned on, batch b, or None.
+
+    Raises:
+        ValueError: y does not fit the model's element, is longer than the model's longest sequence, or has
+            another batch than the context.
+
+    >>> import torch, probseq as ps
+    >>> _ = torch.manual_seed(0)
+    >>> model = ps.SequenceModel(ps.Tokens(2), ps.GRU(4), ps.Categorical(), ps.FixedLength(3))
+    >>> s = ps.score(model, ps.Sequences.of([[0, 1, 1]]))
+    >>> s.stop.tolist()
+    [[0.0, 0.0, 0.0, 0.0]]
+    """
+    y = check(model, y)
+    features, state = model.unroll(Context.none(len(y), y.device) if context is None else context, y.values)
+    return score_features(model, features, state.context, y.to(features.device))
+
+
+def check(model: Autoregressive, y: Sequences) -> Sequences:
+    """`y` conformed to the model's element, its longest sequence within the model's."""
+    y = model.element.conform(y).trim()
+    longest = int(y.lengths.max()) if len(y) else 0
+    if model.max_length is not None and longest > model.max_length:
+        raise ValueError(
+            f"sequence {int(y.lengths.argmax())} has {longest} elements, but the model's stop law gives lengths above "
+            f"{model.max_length} no probability. Raise its max_length, or cut the sequence."
+        )
+    return y
+
+
+def score_features(model: Autoregressive, features: Tensor, context: Context, y: Sequences) -> Score:
+    """Score from the features (b, t + 1, h) that `unroll` gave; nothing is computed in the padding."""
+    time = y.values.shape[1]
+    slots = Ragged(y.lengths, time, features.device)
+    step = model.emit(slots.gather(features[:, :time]), slots.columns, context.select(slots.rows))
+    element = slots.scatter(step.element.log_prob(slots.gather(y.values)))
+    stop = torch.cat([slots.scatter(step.log_go), features.new_zeros(len(y), 1)], 1)
+
+    ended = y.ended.nonzero().squeeze(-1).to(features.device, non_blocking=True)
+    last = y.lengths.to(features.device, non_blocking=True)[ended]
+    end = model.emit(features[ended, last], last, context.select(ended))
+    return Score(element, stop.index_put((ended, last), end.log_stop))

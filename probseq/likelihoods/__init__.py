@@ -1,0 +1,8 @@
+"""The law of the next element."""
+
+from probseq.likelihoods.bernoulli import Bernoulli
+from probseq.likelihoods.categorical import Categorical
+from probseq.likelihoods.gaussian import Gaussian
+from probseq.likelihoods.parametric import Parametric
+
+__all__ = ["Bernoulli", "Categorical", "Gaussian", "Parametric"]

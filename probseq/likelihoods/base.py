@@ -1,0 +1,39 @@
+"""What the likelihoods share."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from jaxtyping import Float
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+
+from probseq.part import Part, require
+from probseq.protocols import Element
+
+
+class LikelihoodPart(Part):
+    """A likelihood scores with its distribution, unless it knows a faster way."""
+
+    kind: ClassVar[str] = "likelihood"
+    takes_symbols: ClassVar[bool] = False
+
+    def forward(self, features: Float[Tensor, "*b h"]) -> TorchDistributionMixin:
+        raise NotImplementedError
+
+    def log_prob(self, features: Float[Tensor, "n h"], y: Tensor) -> Float[Tensor, " n"]:
+        return self(features).log_prob(y)
+
+
+def require_vector(likelihood: Part, element: Element, discrete: bool = False) -> int:
+    """The dimension of a vector element.
+
+    Raises:
+        ValueError: the element is not a vector, or not of the discrete or continuous kind that is asked.
+    """
+    require(
+        element.discrete == discrete and len(element.shape) == 1,
+        f"{likelihood.describe()} needs a vector element such as Reals(2) or Bits(2); got {element!r}. "
+        "For Tokens use Categorical().",
+    )
+    return element.shape[0]

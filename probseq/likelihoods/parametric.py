@@ -1,0 +1,131 @@
+"""Every Pyro distribution as a likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import constraints, transform_to
+
+from probseq.likelihoods.base import LikelihoodPart
+from probseq.part import require
+from probseq.protocols import Element
+
+PREFERRED = {"logits": ("probs",), "scale_tril": ("covariance_matrix", "precision_matrix")}
+"""Where a family can be written in several ways, the parameter that is learned, and those it replaces."""
+
+
+@dataclass(eq=False, repr=False)
+class Parametric(LikelihoodPart):
+    """The law of an element is `family(**parameters)`, each parameter a learned map of the features.
+
+    Features are projected to unconstrained reals and sent through `transform_to(family.arg_constraints[name])`.
+    A univariate family stands independently in each dimension of a vector element; a multivariate one covers it.
+
+    Args:
+        family: a distribution class, as `pyro.distributions.StudentT`, or its name there.
+        fixed: parameters that are not learned, as `{"total_count": 10}`.
+
+    Raises:
+        ValueError: a parameter cannot be learned (integers, or a constraint that depends on others) and is not
+            fixed, `fixed` names none of the family's parameters, or the family does not fit the element.
+    """
+
+    family: Any
+    fixed: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.family, str):
+            require(hasattr(dist, self.family), f"pyro.distributions has no {self.family!r}.")
+            self.family = getattr(dist, self.family)
+        # Pyro's classes can be put to event dimensions, masked and expanded inside Pyro programs; torch's cannot.
+        self.family = getattr(dist, self.family.__name__, self.family)
+        self.fixed = dict(self.fixed)
+
+    def build(self, features: int, element: Element, symbols: int = 0) -> None:
+        learned = self._learned()
+        multivariate = any(constraint.event_dim for constraint in learned.values())
+        base = element.shape
+        if multivariate and not base:
+            base = (int(getattr(element, "size", 1)),)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for name, constraint in learned.items():
+            shape = base * constraint.event_dim if multivariate else base
+            self.shapes[name] = tuple(transform_to(constraint).inverse_shape(torch.Size(shape)))
+        self.constraints = learned
+        self.event_dims = len(element.shape)
+        widths = [torch.Size(shape).numel() for shape in self.shapes.values()]
+        self.widths = widths
+        self.project = nn.Linear(features, sum(widths))
+        law = self._prototype(features, element)
+        if not _depends(law):
+            element.narrow(law.support)
+
+    def _learned(self) -> dict[str, Any]:
+        """The constraint of each parameter to learn.
+
+        Raises:
+            ValueError: one cannot be learned.
+        """
+        name = self.family.__name__
+        every = dict(self.family.arg_constraints)
+        unknown = set(self.fixed) - set(every)
+        require(not unknown, f"{name} has no parameter {sorted(unknown)}; it has {sorted(every)}.")
+        for preferred, replaced in PREFERRED.items():
+            chosen = next((n for n in (preferred, *replaced) if n in self.fixed), preferred)
+            if preferred in every:
+                every = {k: v for k, v in every.items() if k == chosen or k not in (preferred, *replaced)}
+        learned = {k: v for k, v in every.items() if k not in self.fixed}
+        for parameter, constraint in learned.items():
+            try:
+                learnable = not constraint.is_discrete and constraint.event_dim >= 0
+                transform_to(constraint)
+            except NotImplementedError:
+                learnable = False
+            require(learnable, f"{name}.{parameter} cannot be learned; fix it: fixed={{{parameter!r}: …}}.")
+        require(bool(learned), f"{name} has nothing to learn: every parameter is fixed.")
+        return learned
+
+    def _prototype(self, features: int, element: Element) -> Any:
+        """The law at features 0, to see that the family fits the element."""
+        name = self.family.__name__
+        weight = self.project.weight
+        try:
+            with torch.no_grad():
+                law = self(torch.zeros(1, features, device=weight.device, dtype=weight.dtype))
+            shapes = (tuple(law.batch_shape), tuple(law.event_shape))
+        except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+            raise ValueError(f"{name} does not fit {element!r}: {error}. Write a likelihood part for it.") from error
+        expected = ((1,), element.shape)
+        require(
+            shapes == expected,
+            f"{name} does not fit {element!r}: batch and event shape {shapes}, expected {expected}. "
+            "Choose another element, or write a likelihood part.",
+        )
+        return law
+
+    def forward(self, features: Float[Tensor, "*b h"]) -> Any:
+        batch = features.shape[:-1]
+        parameters: dict[str, Any] = {
+            name: torch.as_tensor(value, dtype=features.dtype, device=features.device)
+            for name, value in self.fixed.items()
+        }
+        raws = self.project(features).split(self.widths, -1)
+        for raw, (name, shape) in zip(raws, self.shapes.items(), strict=True):
+            parameters[name] = transform_to(self.constraints[name])(raw.reshape(*batch, *shape))
+        law = self.family(**parameters, validate_args=False)
+        return law.to_event(self.event_dims - len(law.event_shape))
+
+
+def _depends(law: Any) -> bool:
+    """Whether the support depends on parameters, so that it is not one for all steps."""
+    base = law
+    while hasattr(base, "base_dist"):
+        base = base.base_dist
+    support = type(base).__dict__.get("support") or type(base).support
+    return isinstance(support, property) or isinstance(support, constraints._DependentProperty)

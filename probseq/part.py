@@ -1,0 +1,56 @@
+"""The base of every part: a module made of plain arguments, built when the model joins the parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Self
+
+from torch import nn
+
+
+class Part(nn.Module):
+    """A module whose constructor takes the user's choices only; its parameters come with `build`.
+
+    A part is a dataclass (`@dataclass(eq=False, repr=False)`) whose fields are plain values: numbers, strings,
+    None, tuples, dictionaries, other parts, or distribution families. They are the part's configuration,
+    which `save` writes in readable form. A part given to a model is copied (`fresh`), so that one description
+    can serve in many models.
+    """
+
+    kind: ClassVar[str] = "part"
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        self = super().__new__(cls)
+        nn.Module.__init__(self)
+        return self
+
+    def choices(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    def fresh(self) -> Self:
+        """An unbuilt part of the same choices."""
+        choices = {k: v.fresh() if isinstance(v, Part) else v for k, v in self.choices().items()}
+        return type(self)(**choices)
+
+    def describe(self) -> str:
+        """The expression that makes this part, as `LSTM(size=256, layers=2)`."""
+        shown = (
+            f"{field.name}={_show(getattr(self, field.name))}"
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if getattr(self, field.name) != field.default
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def extra_repr(self) -> str:
+        return self.describe().split("(", 1)[1][:-1]
+
+
+def _show(value: Any) -> str:
+    return value.describe() if isinstance(value, Part) else getattr(value, "__name__", repr(value))
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with `message` unless `condition`."""
+    if not condition:
+        raise ValueError(message)

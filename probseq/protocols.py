@@ -1,0 +1,182 @@
+"""Every contract on one page.
+
+Axis letters: b batch, t time, n elements read at once, i input, h feature, v vocabulary, c context, e element.
+Every `log_…` is in nats.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+
+from probseq.context import Context, State
+from probseq.nextstep import NextStep
+from probseq.sequences import Sequences
+
+
+class ElementSpace(Protocol):
+    """What one element is, so far as an engine must know."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one element, (*e)."""
+        ...
+
+    @property
+    def discrete(self) -> bool:
+        """Integers (unused slots −1), or reals (unused slots NaN)."""
+        ...
+
+    def conform(self, y: Sequences) -> Sequences:
+        """`y` checked, in the element's dtype, with harmless values in its padding.
+
+        Raises:
+            ValueError: wrong trailing shape or dtype, a value outside the element's space, NaN or ±∞;
+                the message names the sequence and the position.
+        """
+        ...
+
+
+@runtime_checkable
+class Autoregressive(Protocol):
+    """A distribution over whole sequences, by the chain rule. Everything a user can ask derives from three calls.
+
+    The split law: `extend(s, a + b)` equals `extend(s, a)` and then `extend(·, b)`; `unroll` is start-and-extend
+    in one fused call, bound by the same law. There is no `step`: stepping is `extend` with n = 1.
+    """
+
+    @property
+    def element(self) -> ElementSpace:
+        """What one element is."""
+        ...
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest sequence with positive probability, or None where there is no bound."""
+        ...
+
+    def start(self, context: Any) -> State:
+        """Nothing of y read yet; predicts y₁. `context` is a Context, or what the model encodes to one."""
+        ...
+
+    def extend(self, state: State, y: Tensor) -> tuple[Float[Tensor, "b n h"], State]:
+        """Read n elements y (b, n, *e); the features after each, and the state after the last."""
+        ...
+
+    def unroll(self, context: Any, y: Tensor) -> tuple[Float[Tensor, "b n+1 h"], State]:
+        """`start`, then `extend` by y (b, n, *e): the features before the first element and after each."""
+        ...
+
+    def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "..."], context: Context) -> NextStep:
+        """The law of the next step. `position` (elements read) broadcasts to (b, *n); `context` has batch b."""
+        ...
+
+
+class Element(ElementSpace, Protocol):
+    """A part: what one element is, and how it is read back in."""
+
+    @property
+    def width(self) -> int:
+        """The width i of what `read` gives."""
+        ...
+
+    def build(self) -> None: ...
+
+    def narrow(self, support: Any) -> None:
+        """Let `conform` refuse what lies outside the likelihood's `support`, a constraint over one element."""
+        ...
+
+    def read(self, y: Tensor) -> Float[Tensor, "b n i"]:
+        """Elements (b, n, *e), as the recurrence reads them."""
+        ...
+
+
+class Recurrence(Protocol):
+    """A part: how the past is carried. Causal: features at t depend on inputs up to t."""
+
+    @property
+    def features(self) -> int:
+        """The width h of its features."""
+        ...
+
+    @property
+    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of each tensor of the memory, without the batch axis."""
+        ...
+
+    def build(self, inputs: int) -> None: ...
+
+    def __call__(
+        self, inputs: Float[Tensor, "b n i"], memory: tuple[Tensor, ...]
+    ) -> tuple[Float[Tensor, "b n h"], tuple[Tensor, ...]]:
+        """Read n ≥ 1 inputs: the features after each, and the memory after the last."""
+        ...
+
+
+class Cell(Recurrence, Protocol):
+    """A recurrence written out for one step, for `Unrolled`."""
+
+    def step(
+        self, inputs: Float[Tensor, "b i"], memory: tuple[Tensor, ...]
+    ) -> tuple[Float[Tensor, "b h"], tuple[Tensor, ...]]: ...
+
+
+class Likelihood(Protocol):
+    """A part: the law of the next element, given features, and given that there is one."""
+
+    takes_symbols: bool
+    """Whether `build` can add outcomes to the alphabet, as EndSymbol asks."""
+
+    def build(self, features: int, element: Element, symbols: int = 0) -> None: ...
+
+    def __call__(self, features: Float[Tensor, "*b h"]) -> TorchDistributionMixin: ...
+
+    def log_prob(self, features: Float[Tensor, "n h"], y: Tensor) -> Float[Tensor, " n"]:
+        """`self(features).log_prob(y)`, possibly fused; the fused law binds the two."""
+        ...
+
+
+class Stop(Protocol):
+    """A part: when the sequence ends, as a hazard. The decision comes before the element."""
+
+    symbols: int
+    """How many outcomes it adds to the likelihood's alphabet: 1 for EndSymbol, else 0."""
+
+    certain: bool
+    """Whether the length is known beforehand, so that the end costs no nats and is not counted as a decision."""
+
+    @property
+    def max_length(self) -> int | None: ...
+
+    def build(self, features: int, summary: int) -> None: ...
+
+    def emit(
+        self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
+    ) -> NextStep: ...
+
+
+class Conditioning(Protocol):
+    """A part: what the model is conditioned on, and where it enters."""
+
+    enters: Literal["input", "state", "both"]
+
+    event_dims: int
+    """How many axes one row of x has."""
+
+    @property
+    def width(self) -> int:
+        """The width c of the summary."""
+        ...
+
+    def build(self) -> None: ...
+
+    def encode(self, x: Any) -> Context:
+        """`x` checked and encoded.
+
+        Raises:
+            ValueError: wrong shape or dtype, or values outside the context's space.
+        """
+        ...

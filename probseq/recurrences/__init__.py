@@ -1,0 +1,6 @@
+"""How the past is carried."""
+
+from probseq.recurrences.gated import GRU, LSTM, Elman
+from probseq.recurrences.unrolled import Unrolled
+
+__all__ = ["GRU", "LSTM", "Elman", "Unrolled"]

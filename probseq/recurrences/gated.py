@@ -1,0 +1,132 @@
+"""Elman, GRU and LSTM on the fused kernels of torch (cuDNN, oneDNN), each with its equations written out.
+
+Right-padded batches go in whole and nothing is packed: a causal network needs no mask, the loss has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from probseq.part import Part, require
+
+Memory = tuple[Tensor, ...]
+
+
+@dataclass(eq=False, repr=False)
+class _Fused(Part):
+    """A stack of layers in one fused call.
+
+    Args:
+        size: the width of each layer.
+        layers: how many are stacked.
+        dropout: the share of each layer's outputs zeroed in training, between layers and after the last.
+
+    Shapes:
+        inputs: (b, n, i), n ≥ 1. features: (b, n, size). Each tensor of the memory: (b, layers, size).
+
+    Raises:
+        ValueError: size or layers below 1, or dropout outside [0, 1).
+    """
+
+    size: int
+    layers: int = 1
+    dropout: float = 0.0
+
+    kind: ClassVar[str] = "recurrence"
+    states: ClassVar[int] = 1
+    family: ClassVar[type[nn.RNNBase]]
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        require(
+            self.size >= 1 and self.layers >= 1,
+            f"{name} needs size ≥ 1 and layers ≥ 1; got {self.size}, {self.layers}.",
+        )
+        require(0 <= self.dropout < 1, f"dropout must lie in [0, 1); got {self.dropout}.")
+
+    @property
+    def features(self) -> int:
+        return self.size
+
+    @property
+    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return ((self.layers, self.size),) * self.states
+
+    def build(self, inputs: int) -> None:
+        between = self.dropout if self.layers > 1 else 0.0
+        self.network = self.family(inputs, self.size, self.layers, batch_first=True, dropout=between)
+
+    def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
+        first = tuple(tensor.transpose(0, 1).contiguous() for tensor in memory)
+        features, last = self.network(inputs, first if self.states > 1 else first[0])
+        last = last if self.states > 1 else (last,)
+        features = F.dropout(features, self.dropout, self.training)
+        return features, tuple(tensor.transpose(0, 1) for tensor in last)
+
+    def step(self, inputs: Float[Tensor, "b i"], memory: Memory) -> tuple[Float[Tensor, "b h"], Memory]:
+        """One step of the equations: what the fused kernels are measured against."""
+        hidden, after = inputs, []
+        for layer in range(self.layers):
+            before = tuple(tensor[:, layer] for tensor in memory)
+            new = self.cell(layer, hidden, before)
+            after.append(new)
+            hidden = F.dropout(new[0], self.dropout, self.training)
+        return hidden, tuple(torch.stack(tensors, 1) for tensors in zip(*after, strict=True))
+
+    def gates(self, layer: int, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """W x + b and U h + c of a layer, all gates side by side."""
+        weight = {name: getattr(self.network, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh")}
+        bias = {name: getattr(self.network, f"{name}_l{layer}") for name in ("bias_ih", "bias_hh")}
+        from_inputs = F.linear(inputs, weight["weight_ih"], bias["bias_ih"])
+        return from_inputs, F.linear(hidden, weight["weight_hh"], bias["bias_hh"])
+
+    def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
+        """The new state of one layer, its output first."""
+        raise NotImplementedError
+
+
+class Elman(_Fused):
+    """h' = tanh(W x + U h + b): output at each step, hidden-to-hidden recurrence (Deep Learning, 10.2, eq. 10.8–9)."""
+
+    __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
+    family = nn.RNN
+
+    def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
+        from_inputs, from_hidden = self.gates(layer, inputs, before[0])
+        return (torch.tanh(from_inputs + from_hidden),)
+
+
+class GRU(_Fused):
+    """h' = (1 − z) ∘ n + z ∘ h, the gated recurrent unit (Cho et al., 2014; reset after the product, as cuDNN)."""
+
+    __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
+    family = nn.GRU
+
+    def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
+        from_inputs, from_hidden = self.gates(layer, inputs, before[0])
+        reset_x, update_x, new_x = from_inputs.chunk(3, -1)
+        reset_h, update_h, new_h = from_hidden.chunk(3, -1)
+        update = torch.sigmoid(update_x + update_h)
+        new = torch.tanh(new_x + torch.sigmoid(reset_x + reset_h) * new_h)
+        return ((1 - update) * new + update * before[0],)
+
+
+class LSTM(_Fused):
+    """c' = f ∘ c + i ∘ g, h' = o ∘ tanh c' (Hochreiter & Schmidhuber, 1997; forget gate of Gers et al., 2000)."""
+
+    __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
+    states = 2
+    family = nn.LSTM
+
+    def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
+        hidden, carry = before
+        from_inputs, from_hidden = self.gates(layer, inputs, hidden)
+        write, forget, new, out = (from_inputs + from_hidden).chunk(4, -1)
+        carry = torch.sigmoid(forget) * carry + torch.sigmoid(write) * torch.tanh(new)
+        return torch.sigmoid(out) * torch.tanh(carry), carry

@@ -1,0 +1,197 @@
+"""The one ragged batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from probseq.shapes import slot_mask
+
+
+class Sequences:
+    """A batch of sequences of different lengths, right-padded; what stands in the padding cannot matter.
+
+    A sequence with `ended=False` was cut: it is scored as P(y begins so), never as if it had stopped.
+    Lengths and ends live on the host, whatever the device of the values, so that every index that
+    depends on them is computed without waiting for an accelerator.
+
+    Shapes:
+        values: (b, t, *e).
+        lengths: (b,), int64, 0 ≤ lengths ≤ t.
+        ended: (b,), bool; a single bool stands for all.
+
+    Raises:
+        ValueError: shapes disagree, or a length is negative or beyond the tensor.
+
+    >>> y = Sequences.of([[3, 1, 4], [], [1, 5]])
+    >>> y.lengths.tolist(), len(y)
+    ([3, 0, 2], 3)
+    >>> [sequence.tolist() for sequence in y]
+    [[3, 1, 4], [], [1, 5]]
+    """
+
+    def __init__(self, values: Tensor, lengths: Any, ended: Any = True) -> None:
+        if not isinstance(values, Tensor) or values.ndim < 2:
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(f"values must be a tensor (batch, time, *element); got {got}. Try Sequences.of(list).")
+        batch, time = values.shape[:2]
+        lengths = torch.as_tensor(lengths).detach().to("cpu", torch.int64)
+        ended = torch.as_tensor(ended).detach().to("cpu", torch.bool)
+        ended = ended.expand(batch).clone() if ended.ndim == 0 else ended
+        for name, given in (("lengths", lengths), ("ended", ended)):
+            if given.shape != (batch,):
+                raise ValueError(f"{name} must have shape ({batch},), one per sequence; got {tuple(given.shape)}.")
+        if batch and (int(lengths.min()) < 0 or int(lengths.max()) > time):
+            worst = int(((lengths < 0) | (lengths > time)).nonzero()[0])
+            raise ValueError(
+                f"lengths must lie in 0…{time}, the time axis of values; "
+                f"sequence {worst} has length {int(lengths[worst])}. Pad the values or correct the length."
+            )
+        self.values: Tensor = values
+        self.lengths: Int[Tensor, " b"] = lengths
+        self.ended: Bool[Tensor, " b"] = ended
+
+    def __repr__(self) -> str:
+        element = tuple(self.values.shape[2:])
+        return f"Sequences({len(self)} sequences, element {element}, {self.values.dtype}, {self.device})"
+
+    @staticmethod
+    def of(items: Sequence[Any], ended: Any = True, dtype: torch.dtype | None = None) -> Sequences:
+        """Make a batch from a list of sequences: lists, arrays or tensors, each (tᵢ, *e).
+
+        The dtype is that of the non-empty items (int64 when there is none), floats in torch's default dtype.
+
+        Raises:
+            ValueError: the items' elements differ in shape.
+        """
+        tensors = [torch.as_tensor(item) for item in items]
+        filled = [tensor for tensor in tensors if tensor.numel()]
+        shapes = {tuple(tensor.shape[1:]) for tensor in filled}
+        if len(shapes) > 1 or any(tensor.ndim == 0 for tensor in tensors):
+            raise ValueError(f"every sequence must be (time, *element) with one element shape; got {sorted(shapes)}.")
+        shape = shapes.pop() if shapes else ()
+        if dtype is None:
+            dtype = filled[0].dtype if filled else torch.int64
+            for tensor in filled[1:]:
+                dtype = torch.promote_types(dtype, tensor.dtype)
+            if not dtype.is_floating_point and dtype != torch.bool:
+                dtype = torch.int64
+        lengths = torch.tensor([len(tensor) if tensor.numel() else 0 for tensor in tensors], dtype=torch.int64)
+        width = int(lengths.max()) if tensors else 0
+        device = filled[0].device if filled else None
+        values = torch.zeros(len(tensors), width, *shape, dtype=dtype, device=device)
+        for row, tensor, length in zip(values, tensors, lengths.tolist(), strict=True):
+            if length:
+                row[:length] = tensor.to(values)
+        return Sequences(values, lengths, ended)
+
+    @staticmethod
+    def cat(batches: Sequence[Sequences]) -> Sequences:
+        """One batch of several, in order; the shorter ones are padded."""
+        width = max(batch.values.shape[1] for batch in batches)
+        return Sequences(
+            torch.cat([batch.pad(width).values for batch in batches]),
+            torch.cat([batch.lengths for batch in batches]),
+            torch.cat([batch.ended for batch in batches]),
+        )
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def __getitem__(self, i: int) -> Tensor:
+        """The i-th sequence without its padding, (tᵢ, *e)."""
+        return self.values[i, : int(self.lengths[i])]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the values are."""
+        return self.values.device
+
+    @property
+    def decisions(self) -> Int[Tensor, " b"]:
+        """How many steps of the chain rule each sequence takes: its elements, and its end if it ended."""
+        return self.lengths + self.ended.to(torch.int64)
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Sequences:
+        """The same batch with its values on another device or in another dtype."""
+        if device is not None and torch.device(device).type != "cpu":
+            values = self.values.to(device, dtype or self.values.dtype, non_blocking=True)
+        else:
+            values = self.values.to(device or self.device, dtype or self.values.dtype)
+        return self if values is self.values else Sequences(values, self.lengths, self.ended)
+
+    def select(self, index: Any) -> Sequences:
+        """The sequences `index` (a list, an int64 tensor or a bool mask), trimmed to the longest of them."""
+        index = torch.as_tensor(index, device="cpu")
+        index = index.nonzero().squeeze(-1) if index.dtype == torch.bool else index.to(torch.int64)
+        values = self.values.index_select(0, index.to(self.device))
+        return Sequences(values, self.lengths[index], self.ended[index]).trim()
+
+    def trim(self) -> Sequences:
+        """Without the columns that are padding in every row."""
+        width = int(self.lengths.max()) if len(self) else 0
+        return self if width == self.values.shape[1] else Sequences(self.values[:, :width], self.lengths, self.ended)
+
+    def pad(self, width: int) -> Sequences:
+        """With `width` columns at least."""
+        missing = width - self.values.shape[1]
+        if missing <= 0:
+            return self
+        more = self.values.new_zeros(len(self), missing, *self.values.shape[2:])
+        return Sequences(torch.cat([self.values, more], 1), self.lengths, self.ended)
+
+    def cut(self, length: int) -> Sequences:
+        """The first `length` elements; a sequence that loses some has not ended."""
+        values, lengths = self.values[:, :length], self.lengths.clamp(max=length)
+        return Sequences(values, lengths, self.ended & (self.lengths <= length))
+
+    def mask(self) -> Bool[Tensor, "b t"]:
+        """True where values are real, on their device."""
+        return slot_mask(self.lengths, self.values.shape[1]).to(self.device, non_blocking=True)
+
+    def filled(self, value: float | int) -> Sequences:
+        """With `value` in the padding. A `where`, not a product: NaN in the padding leaves no trace in gradients."""
+        if bool((self.lengths == self.values.shape[1]).all()):
+            return self
+        mask = self.mask().reshape(*self.values.shape[:2], *[1] * (self.values.ndim - 2))
+        return Sequences(torch.where(mask, self.values, value), self.lengths, self.ended)
+
+    def dense(self, max_length: int) -> Tensor:
+        """(b, max_length, *e): one plain tensor; unused slots hold −1 (integers) or NaN (reals).
+
+        Only `ended=False` at full length, or `ended=True` below it, can be told from the tensor alone.
+
+        Raises:
+            ValueError: a sequence is longer than `max_length`.
+        """
+        longest = int(self.lengths.max()) if len(self) else 0
+        if longest > max_length:
+            raise ValueError(
+                f"max_length {max_length} is below the longest sequence, {longest}. Use cut({max_length})."
+            )
+        unused = float("nan") if self.values.is_floating_point() else -1
+        return self.trim().pad(max_length).filled(unused).values
+
+    @staticmethod
+    def from_dense(values: Tensor, max_length: int, element_dims: int = 0) -> Sequences:
+        """The inverse of `dense`: (b, t ≤ max_length, *e), where a row's length is the number of its used slots.
+
+        A row that fills `max_length` slots is cut there (`ended=False`); a shorter one ended.
+
+        Raises:
+            ValueError: an unused slot stands before a used one.
+        """
+        used = ~torch.isnan(values) if values.is_floating_point() else values != -1
+        if element_dims:
+            used = used.flatten(2).any(-1)
+        lengths = used.sum(-1).to("cpu")
+        if not torch.equal(used.to("cpu"), slot_mask(lengths, values.shape[1])):
+            raise ValueError("a dense batch is right-padded with −1 or NaN; found an unused slot before a used one.")
+        return Sequences(values, lengths, lengths < max_length)

@@ -1,0 +1,146 @@
+"""When a sequence ends. Every law is a hazard: log P(stop | length ≥ t) and log P(go on | length ≥ t)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from probseq.context import Context
+from probseq.nextstep import NextStep
+from probseq.part import Part, require
+from probseq.protocols import Likelihood
+
+
+@dataclass(eq=False, repr=False)
+class EndSymbol(Part):
+    """One more symbol of the alphabet, whose draw ends the sequence: exactly the softmax over V + 1 outcomes.
+
+    Goodfellow et al., Deep Learning, 10.2.3, first mechanism. Needs a likelihood over symbols: `Categorical()`.
+    """
+
+    kind: ClassVar[str] = "stop"
+    symbols: ClassVar[int] = 1
+    certain: ClassVar[bool] = False
+    max_length: ClassVar[int | None] = None
+
+    def build(self, features: int, summary: int) -> None:
+        pass
+
+    def emit(
+        self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
+    ) -> NextStep:
+        logits: Tensor = likelihood.logits(features)  # type: ignore[attr-defined]
+        elements = logits[..., :-1]
+        total = logits.logsumexp(-1)
+        log_go = elements.logsumexp(-1) - total
+        return NextStep(dist.Categorical(logits=elements, validate_args=False), logits[..., -1] - total, log_go)
+
+
+@dataclass(eq=False, repr=False)
+class BernoulliStop(Part):
+    """At each step a coin, whose weight is a learned function of the features, decides to stop.
+
+    P(stop) = σ(w·h + c). Goodfellow et al., Deep Learning, 10.2.3, second mechanism: it goes with any likelihood.
+    """
+
+    kind: ClassVar[str] = "stop"
+    symbols: ClassVar[int] = 0
+    certain: ClassVar[bool] = False
+    max_length: ClassVar[int | None] = None
+
+    def build(self, features: int, summary: int) -> None:
+        self.project = nn.Linear(features, 1)
+
+    def emit(
+        self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
+    ) -> NextStep:
+        logit = self.project(features).squeeze(-1)
+        return NextStep(likelihood(features), F.logsigmoid(logit), F.logsigmoid(-logit))
+
+
+@dataclass(eq=False, repr=False)
+class LengthStop(Part):
+    """A learned law over lengths 0…max_length, independent of the elements; given a context, conditioned on it.
+
+    P(stop | length ≥ t) = p(t) / Σ_{l ≥ t} p(l), with p = softmax(w + W·summary).
+
+    Args:
+        max_length: the longest length with positive probability.
+
+    Raises:
+        ValueError: max_length below 0.
+    """
+
+    max_length: int  # type: ignore[assignment]
+
+    kind: ClassVar[str] = "stop"
+    symbols: ClassVar[int] = 0
+    certain: ClassVar[bool] = False
+
+    gain: ClassVar[float] = 10.0
+    """The log-pmf is gain · w: a step of Adam then moves it as fast as a network's logits move."""
+
+    def __post_init__(self) -> None:
+        require(self.max_length >= 0, f"LengthStop needs max_length ≥ 0; got {self.max_length}.")
+
+    def build(self, features: int, summary: int) -> None:
+        self.weight = nn.Parameter(torch.zeros(self.max_length + 1))
+        self.conditional = nn.Linear(summary, self.max_length + 1, bias=False) if summary else None
+
+    def log_pmf(self, context: Context) -> Float[Tensor, "b l"]:
+        """log P(length = l | context), l = 0…max_length; b is 1 without a context."""
+        logits = self.gain * self.weight.unsqueeze(0)
+        if self.conditional is not None:
+            logits = logits + self.conditional(context.summary)
+        return logits.log_softmax(-1)
+
+    def emit(
+        self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
+    ) -> NextStep:
+        log_pmf = self.log_pmf(context)
+        log_survival = log_pmf.flip(-1).logcumsumexp(-1).flip(-1)
+        never = torch.full_like(log_pmf[:, :1], -torch.inf)
+        log_stop = log_pmf - log_survival
+        log_go = torch.cat([log_survival[:, 1:] - log_survival[:, :-1], never], -1)
+        shape = features.shape[:-1]
+        column = position.clamp(max=self.max_length).expand(shape).reshape(shape[0], shape[1:].numel())
+        log_stop, log_go = (table.expand(shape[0], -1).gather(1, column).reshape(shape) for table in (log_stop, log_go))
+        return NextStep(likelihood(features), log_stop, log_go)
+
+
+@dataclass(eq=False, repr=False)
+class FixedLength(Part):
+    """Exactly `length` elements, with certainty: log_stop is −∞ before and 0 at the end.
+
+    Raises:
+        ValueError: length below 0.
+    """
+
+    length: int
+
+    kind: ClassVar[str] = "stop"
+    symbols: ClassVar[int] = 0
+    certain: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require(self.length >= 0, f"FixedLength needs length ≥ 0; got {self.length}.")
+
+    @property
+    def max_length(self) -> int:
+        return self.length
+
+    def build(self, features: int, summary: int) -> None:
+        pass
+
+    def emit(
+        self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
+    ) -> NextStep:
+        over = (position >= self.length).expand(features.shape[:-1])
+        certain, never = features.new_zeros(()), features.new_full((), -torch.inf)
+        return NextStep(likelihood(features), torch.where(over, certain, never), torch.where(over, never, certain))
