@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -16,6 +16,7 @@ from probseq.sequences import Sequences
 from probseq.shapes import slot_mask
 
 
+@runtime_checkable
 class Scored(Autoregressive, Protocol):
     """A model that knows the log-probability of whole sequences."""
 
@@ -65,7 +66,7 @@ class SequenceDistribution(TorchDistribution):
     (torch.Size([5]), torch.Size([7, 5]))
     """
 
-    arg_constraints = {}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}  # type: ignore[assignment]
 
     def __init__(
         self,

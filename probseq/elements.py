@@ -49,7 +49,7 @@ class _Space(Part):
         self.support = support
 
     def _supported(self, y: Sequences) -> Sequences:
-        if self.support is not None:
+        if self.support is not None and y.values.numel():
             bad = ~self.support.check(y.values)
             if bool(bad.any()):
                 _refuse(y, bad, f"a value in the likelihood's support, {self.support}", "Transform the data.")
@@ -73,12 +73,17 @@ class Tokens(_Space):
     dim: int = 64
     dropout: float = 0.0
 
-    shape: ClassVar[tuple[int, ...]] = ()
-    discrete: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         require(self.size >= 1 and self.dim >= 1, f"Tokens needs size ≥ 1 and dim ≥ 1; got {self.size}, {self.dim}.")
         require(0 <= self.dropout < 1, f"dropout must lie in [0, 1); got {self.dropout}.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def discrete(self) -> bool:
+        return True
 
     @property
     def width(self) -> int:
@@ -115,14 +120,16 @@ class Reals(_Space):
 
     dim: int = 1
 
-    discrete: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         require(self.dim >= 1, f"{type(self).__name__} needs dim ≥ 1; got {self.dim}.")
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.dim,)
+
+    @property
+    def discrete(self) -> bool:
+        return False
 
     @property
     def width(self) -> int:

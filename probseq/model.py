@@ -117,9 +117,9 @@ class SequenceModel(Face, nn.Module):
         inputs = self.element.read(y.to(self.first.device)).to(self.first)
         return self._advance(inputs, state.memory, state.position, state.context)
 
-    def unroll(self, context: Any, y: Tensor) -> tuple[Float[Tensor, "b n+1 h"], State]:
+    def unroll(self, context: Any, y: Tensor) -> tuple[Float[Tensor, "b m h"], State]:
         """Start and extend in one fused call over [start vector, y₁ … yₙ]."""
-        encoded = self.encode(context)
+        encoded = self.encode(context, y.shape[0])
         if encoded.batch != y.shape[0]:
             raise ValueError(
                 f"the context has batch {encoded.batch}, the sequences {y.shape[0]}. Pass one row for each."
@@ -150,7 +150,7 @@ class SequenceModel(Face, nn.Module):
             features = inputs.new_empty(0, n, self.recurrence.features)
         return features, State(features[:, -1], memory, position + n, context)
 
-    def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "..."], context: Context) -> NextStep:
+    def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "*p"], context: Context) -> NextStep:
         """The law of the next step."""
         return self.stop.emit(self.likelihood, features, position, context)
 
@@ -168,7 +168,7 @@ class SequenceModel(Face, nn.Module):
         """
         y = check(self, y) if validate else y
         y = y.to(self.first.device)
-        features, state = self.unroll(self.encode(context, len(y)), y.values)
+        features, state = self.unroll(context, y.values)
         if not self.stop.symbols:
             return score_features(self, features, state.context, y).log_prob
         # The end is one outcome among the symbols: one softmax over all steps.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 from torch import nn
+
+P = TypeVar("P", bound="Part")
 
 
 class Part(nn.Module):
@@ -19,8 +21,8 @@ class Part(nn.Module):
 
     kind: ClassVar[str] = "part"
 
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        self = super().__new__(cls)
+    def __new__(cls: type[P], *_: Any, **__: Any) -> P:
+        self = super().__new__(cls)  # type: ignore[reportArgumentType]
         nn.Module.__init__(self)
         return self
 
@@ -28,7 +30,7 @@ class Part(nn.Module):
         """The constructor's arguments."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
 
-    def fresh(self) -> Self:
+    def fresh(self: P) -> P:
         """An unbuilt part of the same choices."""
         choices = {k: v.fresh() if isinstance(v, Part) else v for k, v in self.choices().items()}
         return type(self)(**choices)

@@ -50,7 +50,8 @@ class Program:
                     state = self.model.extend(state, y.unsqueeze(1))[1]
         shape = self.model.element.shape
         values = torch.stack(columns, 1) if columns else torch.zeros(batch, 0, *shape, device=device)
-        return Sequences(values, lengths, ~going)
+        certain = self.model.max_length is not None and self.length >= self.model.max_length
+        return Sequences(values, lengths, ~going | certain)
 
     def data(self, y: Sequences) -> dict[str, Tensor]:
         """The values of the sites that stand for `y`, for `poutine.condition`.

@@ -17,6 +17,7 @@ from probseq.nextstep import NextStep
 from probseq.sequences import Sequences
 
 
+@runtime_checkable
 class ElementSpace(Protocol):
     """What one element is, so far as an engine must know."""
 
@@ -66,15 +67,22 @@ class Autoregressive(Protocol):
         """Read n elements y (b, n, *e); the features after each, and the state after the last."""
         ...
 
-    def unroll(self, context: Any, y: Tensor) -> tuple[Float[Tensor, "b n+1 h"], State]:
-        """`start`, then `extend` by y (b, n, *e): the features before the first element and after each."""
+    def unroll(self, context: Any, y: Tensor) -> tuple[Float[Tensor, "b m h"], State]:
+        """`start`, then `extend` by y (b, n, *e): the features (floats) before the first element and after each.
+
+        None as context stands for no conditioning, for every sequence of y.
+        """
         ...
 
-    def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "..."], context: Context) -> NextStep:
-        """The law of the next step. `position` (elements read) broadcasts to (b, *n); `context` has batch b."""
+    def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "*p"], context: Context) -> NextStep:
+        """The law of the next step. `position` (elements read) broadcasts to (b, *n); `context` has batch b.
+
+        After a prefix of probability 0, and where stopping is certain, the element's law may be any, but not NaN.
+        """
         ...
 
 
+@runtime_checkable
 class Element(ElementSpace, Protocol):
     """A part: what one element is, and how it is read back in."""
 
@@ -94,6 +102,7 @@ class Element(ElementSpace, Protocol):
         ...
 
 
+@runtime_checkable
 class Recurrence(Protocol):
     """A part: how the past is carried. Causal: features at t depend on inputs up to t."""
 
@@ -116,6 +125,7 @@ class Recurrence(Protocol):
         ...
 
 
+@runtime_checkable
 class Cell(Recurrence, Protocol):
     """A recurrence written out for one step, for `Unrolled`."""
 
@@ -124,6 +134,7 @@ class Cell(Recurrence, Protocol):
     ) -> tuple[Float[Tensor, "b h"], tuple[Tensor, ...]]: ...
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """A part: the law of the next element, given features, and given that there is one."""
 
@@ -139,6 +150,7 @@ class Likelihood(Protocol):
         ...
 
 
+@runtime_checkable
 class Stop(Protocol):
     """A part: when the sequence ends, as a hazard. The decision comes before the element."""
 
@@ -158,6 +170,7 @@ class Stop(Protocol):
     ) -> NextStep: ...
 
 
+@runtime_checkable
 class Conditioning(Protocol):
     """A part: what the model is conditioned on, and where it enters."""
 

@@ -11,27 +11,26 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def tree_map(function: Callable[[Tensor], Tensor], tree: T) -> T:
+def tree_map(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
     """Apply `function` to every tensor of `tree`; the structure and the Nones stay.
 
     Raises:
         TypeError: a leaf is neither a tensor nor None.
     """
-    node: Any = tree
-    if node is None:
-        return node
-    if isinstance(node, Tensor):
-        return function(node)  # type: ignore[return-value]
-    if dataclasses.is_dataclass(node) and not isinstance(node, type):
-        fields = dataclasses.fields(node)
-        return dataclasses.replace(node, **{f.name: tree_map(function, getattr(node, f.name)) for f in fields})
-    if isinstance(node, dict):
-        return {key: tree_map(function, value) for key, value in node.items()}  # type: ignore[return-value]
-    if isinstance(node, tuple) and hasattr(node, "_fields"):
-        return type(node)(*(tree_map(function, value) for value in node))  # type: ignore[return-value]
-    if isinstance(node, tuple | list):
-        return type(node)(tree_map(function, value) for value in node)  # type: ignore[return-value]
-    raise TypeError(f"a state holds tensors only; got {type(node).__name__}")
+    if tree is None:
+        return None
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        fields = dataclasses.fields(tree)
+        return dataclasses.replace(tree, **{f.name: tree_map(function, getattr(tree, f.name)) for f in fields})
+    if isinstance(tree, dict):
+        return {key: tree_map(function, value) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(tree_map(function, value) for value in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(tree_map(function, value) for value in tree)
+    raise TypeError(f"a state holds tensors only; got {type(tree).__name__}")
 
 
 def select(tree: T, index: Tensor) -> T:

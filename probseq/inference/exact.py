@@ -88,9 +88,14 @@ def exact(model: Autoregressive, length: int, context: Any = None) -> Enumeratio
             "Shorten the length, or use sample() and score()."
         )
     prefix = symbols.new_zeros(1, 0, *symbols.shape[1:])
-    leaves = list(_walk(model, state, prefix, state.features.new_zeros(1), symbols, length))
+    certain = torch.zeros(1, dtype=_dtype(model, state), device=state.features.device)
+    leaves = list(_walk(model, state, prefix, certain, symbols, length))
     leaves.sort(key=lambda leaf: (leaf[0].values.shape[1], not bool(leaf[0].ended[0])))
     return Enumeration(Sequences.cat([leaf[0] for leaf in leaves]), torch.cat([leaf[1] for leaf in leaves]))
+
+
+def _dtype(model: Autoregressive, state: State) -> torch.dtype:
+    return model.emit(state.features, state.position, state.context).log_stop.dtype
 
 
 def _support(model: Autoregressive, state: State) -> Tensor:

@@ -75,9 +75,10 @@ def _ancestral(model: Autoregressive, state: State, max_length: int) -> Sequence
             state, rows, y, going = state.select(left), rows[left], y[left], going[left]
         if len(rows) and position + 1 < max_length:
             state = model.extend(state, y.unsqueeze(1))[1]
-    open_rows = rows[going]
+    # Where the stop law allows no more elements either, the end is not a cut.
+    certain = model.max_length is not None and max_length >= model.max_length
     ended = torch.ones(batch, dtype=torch.bool, device=device)
-    ended[open_rows] = False
+    ended[rows[going]] = certain
     if not columns:
         shape, discrete = model.element.shape, model.element.discrete
         empty = torch.zeros(batch, 0, *shape, dtype=torch.int64 if discrete else state.features.dtype, device=device)

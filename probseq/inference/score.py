@@ -25,7 +25,7 @@ class Score:
     """
 
     element: Float[Tensor, "b t"]
-    stop: Float[Tensor, "b t+1"]
+    stop: Float[Tensor, "b t1"]
 
     @property
     def log_prob(self) -> Float[Tensor, " b"]:
@@ -74,11 +74,16 @@ def score_features(model: Autoregressive, features: Tensor, context: Context, y:
     """Score from the features (b, t + 1, h) that `unroll` gave; nothing is computed in the padding."""
     time = y.values.shape[1]
     slots = Ragged(y.lengths, time, features.device)
-    step = model.emit(slots.gather(features[:, :time]), slots.columns, context.select(slots.rows))
-    element = slots.scatter(step.element.log_prob(slots.gather(y.values)))
-    stop = torch.cat([slots.scatter(step.log_go), features.new_zeros(len(y), 1)], 1)
-
-    ended = y.ended.nonzero().squeeze(-1).to(features.device, non_blocking=True)
-    last = y.lengths.to(features.device, non_blocking=True)[ended]
-    end = model.emit(features[ended, last], last, context.select(ended))
-    return Score(element, stop.index_put((ended, last), end.log_stop))
+    # Distributions cannot be evaluated at no point at all; an empty sum still belongs to the graph.
+    element = go = features[:, :0].sum() + features.new_zeros(len(y), time)
+    if len(slots.index):
+        step = model.emit(slots.gather(features[:, :time]), slots.columns, context.select(slots.rows))
+        element = slots.scatter(step.element.log_prob(slots.gather(y.values)))
+        go = slots.scatter(step.log_go)
+    stop = torch.cat([go, features.new_zeros(len(y), 1)], 1)
+    if bool(y.ended.any()):
+        ended = y.ended.nonzero().squeeze(-1).to(features.device, non_blocking=True)
+        last = y.lengths.to(features.device, non_blocking=True)[ended]
+        end = model.emit(features[ended, last], last, context.select(ended))
+        stop = stop.index_put((ended, last), end.log_stop)
+    return Score(element, stop)

@@ -99,6 +99,7 @@ class Parametric(LikelihoodPart):
             with torch.no_grad():
                 law = self(torch.zeros(1, features, device=weight.device, dtype=weight.dtype))
             shapes = (tuple(law.batch_shape), tuple(law.event_shape))
+            integers = not law.sample().is_floating_point()
         except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
             raise ValueError(f"{name} does not fit {element!r}: {error}. Write a likelihood part for it.") from error
         expected = ((1,), element.shape)
@@ -106,6 +107,10 @@ class Parametric(LikelihoodPart):
             shapes == expected,
             f"{name} does not fit {element!r}: batch and event shape {shapes}, expected {expected}. "
             "Choose another element, or write a likelihood part.",
+        )
+        require(
+            integers or not element.discrete,
+            f"{name} draws floats, but {element!r} holds integers. Use Reals(1), which takes any real support.",
         )
         return law
 
@@ -128,4 +133,4 @@ def _depends(law: Any) -> bool:
     while hasattr(base, "base_dist"):
         base = base.base_dist
     support = type(base).__dict__.get("support") or type(base).support
-    return isinstance(support, property) or isinstance(support, constraints._DependentProperty)
+    return isinstance(support, property | constraints._DependentProperty)

@@ -6,7 +6,7 @@ Right-padded batches go in whole and nothing is packed: a causal network needs n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,7 @@ class _Fused(Part):
 
     kind: ClassVar[str] = "recurrence"
     states: ClassVar[int] = 1
-    family: ClassVar[type[nn.RNNBase]]
+    family: ClassVar[Any]
 
     def __post_init__(self) -> None:
         name = type(self).__name__

@@ -1,0 +1,48 @@
+# make demo, make test: each sets up all it needs from nothing, with python3, pip and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+EXPERIMENTS := grammar words names speed
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint types smoke clean
+
+help:  ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## Train a small model of English words and show what it can be asked.
+	$(BIN)/python experiments/words/run.py --demo
+
+test: lint types  ## Run every check, then the tests.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2
+
+lint: $(READY)  ## Check style, format, and who imports whom.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: $(READY)  ## Check types.
+	$(BIN)/pyright
+
+smoke: $(READY)  ## Run each experiment on a small scale.
+	@for name in $(EXPERIMENTS); do \
+	  echo "$(BIN)/python experiments/$$name/run.py --smoke"; \
+	  $(BIN)/python experiments/$$name/run.py --smoke || exit 1; \
+	done
+
+clean:  ## Remove the environment, caches and build outputs.
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: a set-up that was cut off is taken up again.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "probseq needs Python 3.11 or newer; got $(PYTHON): $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[experiments,test]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Questions, each with a command that answers it. The package never imports them."""

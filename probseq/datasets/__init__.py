@@ -1,0 +1,7 @@
+"""Published data as Sequences."""
+
+from probseq.datasets.alphabet import Alphabet
+from probseq.datasets.names import names
+from probseq.datasets.words import words
+
+__all__ = ["Alphabet", "names", "words"]

@@ -1,0 +1,9 @@
+"""Models whose law is known exactly: what the engines are checked against, and the baselines of experiments."""
+
+from probseq.oracles.automaton import Automaton
+from probseq.oracles.hmm import HMM
+from probseq.oracles.linear_gaussian import LinearGaussianAR, LinearGaussianStateSpace
+from probseq.oracles.ngram import NGram
+from probseq.oracles.reber import Reber
+
+__all__ = ["HMM", "Automaton", "LinearGaussianAR", "LinearGaussianStateSpace", "NGram", "Reber"]

@@ -1,0 +1,173 @@
+"""A model on disk: a readable config and safetensors weights, never a pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as dump_weights
+
+from probseq import contexts, elements, likelihoods, recurrences, stops
+from probseq.model import SequenceModel
+from probseq.part import Part
+
+FORMAT = 1
+CONFIG = "config.json"
+
+
+class SaveError(Exception):
+    """A folder that cannot be read as a saved model, or a model that cannot be written as one."""
+
+
+def save(model: SequenceModel, folder: str | Path) -> Path:
+    """Write `config.json` and `weights-….safetensors` to `folder`, whole or not at all.
+
+    The weights go first, under a name made of their content; the config that names them replaces the old one in
+    one step. A full disk or a crash before that step leaves the old save as it was.
+
+    Raises:
+        SaveError: a part's choice cannot be written as plain text, or the folder cannot be written.
+
+    >>> import tempfile, probseq as ps
+    >>> model = ps.SequenceModel(ps.Tokens(3), ps.GRU(4), ps.Categorical(), ps.EndSymbol())
+    >>> folder = ps.save(model, tempfile.mkdtemp())
+    >>> y = ps.Sequences.of([[0, 2, 1]])
+    >>> bool(ps.load(folder).log_prob(y) == model.log_prob(y))
+    True
+    """
+    folder = Path(folder)
+    parts = {name: _encode(part) for name, part in model.parts.items()}
+    weights = dump_weights({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    digest = hashlib.sha256(weights).hexdigest()
+    name = f"weights-{digest[:12]}.safetensors"
+    config = {
+        "format": FORMAT,
+        "model": "SequenceModel",
+        "parts": parts,
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "weights": name,
+        "sha256": digest,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / name, weights)
+        _replace(folder / CONFIG, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise SaveError(f"{folder} was not saved: {error}. What stood there before is unchanged.") from error
+    for stale in folder.glob("weights-*.safetensors"):
+        if stale.name != name:
+            stale.unlink(missing_ok=True)
+    return folder
+
+
+def load(folder: str | Path, parts: Sequence[type[Part]] = (), device: Any = "cpu") -> SequenceModel:
+    """Read a saved model. Nothing is unpickled, and no code is named by the folder.
+
+    Args:
+        folder: what `save` wrote.
+        parts: classes of your own that the model is made of.
+        device: where its weights go.
+
+    Raises:
+        SaveError: no such folder, a foreign or damaged one, or a part that is not known.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    known = {cls.__name__: cls for cls in (*_built_in(), *parts)}
+    try:
+        made = {name: _decode(part, known) for name, part in config["parts"].items()}
+        model = SequenceModel(**made).to(getattr(torch, config["dtype"]))
+        path = folder / Path(config["weights"]).name
+        expected = config["sha256"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SaveError(f"{folder / CONFIG} is damaged: {error!r}. Restore it, or save the model again.") from error
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SaveError(f"the weights of {folder} cannot be read: {error}.") from error
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise SaveError(f"{path} is damaged: its checksum is not the one in {CONFIG}. Restore it, or save again.")
+    try:
+        model.load_state_dict(load_weights(data))
+    except (RuntimeError, SafetensorError) as error:
+        raise SaveError(f"{path} does not hold the weights of the model in {CONFIG}: {error}") from error
+    return model.to(device)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SaveError(f"{folder} holds no saved model: it has no {CONFIG}.") from error
+    except (OSError, ValueError) as error:
+        raise SaveError(f"{folder / CONFIG} cannot be read: {error}.") from error
+    if not isinstance(config, dict) or config.get("model") != "SequenceModel":
+        raise SaveError(f"{folder / CONFIG} is not the config of a SequenceModel. Was it saved by another program?")
+    if config.get("format") != FORMAT:
+        raise SaveError(f"{folder} has format {config.get('format')!r}; this version reads format {FORMAT}.")
+    return config
+
+
+def _built_in() -> list[type[Part]]:
+    modules = (elements, recurrences, likelihoods, stops, contexts)
+    found = (value for module in modules for value in vars(module).values())
+    return [value for value in found if isinstance(value, type) and issubclass(value, Part)]
+
+
+def _encode(value: Any) -> Any:
+    """A choice of a part, as JSON."""
+    if isinstance(value, Part):
+        return {"part": type(value).__name__, **{name: _encode(choice) for name, choice in value.choices().items()}}
+    if isinstance(value, type):
+        if getattr(dist, value.__name__, None) is not value:
+            raise SaveError(
+                f"{value.__name__} is not in pyro.distributions. Write a likelihood part for it to save it."
+            )
+        return {"distribution": value.__name__}
+    if isinstance(value, Mapping):
+        return {"mapping": {str(key): _encode(choice) for key, choice in value.items()}}
+    if isinstance(value, tuple | list):
+        return [_encode(choice) for choice in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise SaveError(f"a part's choices must be plain values to be saved; got {type(value).__name__}.")
+
+
+def _decode(value: Any, known: Mapping[str, type[Part]]) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(choice, known) for choice in value)
+    if not isinstance(value, dict):
+        return value
+    if "distribution" in value:
+        return getattr(dist, value["distribution"])
+    if "mapping" in value:
+        return {key: _decode(choice, known) for key, choice in value["mapping"].items()}
+    name = value["part"]
+    if name not in known:
+        raise SaveError(f"the model has a part {name}, which is not known here. Pass it: load(folder, parts=[{name}]).")
+    return known[name](**{key: _decode(choice, known) for key, choice in value.items() if key != "part"})
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file beside its place, then move it there."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,282 @@
+"""The laws, as plain functions: a part that you add is right when a model made with it keeps every one of them.
+
+Each `check_…` takes a model, in float64, and what it is conditioned on, and raises AssertionError where the law
+fails. Where a law needs sequences it draws them from the model itself.
+
+>>> import probseq as ps
+>>> model = ps.SequenceModel(ps.Tokens(3), ps.GRU(4), ps.Categorical(), ps.EndSymbol()).double()
+>>> check_split(model)
+>>> check_normalised(model, length=4)
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from probseq.context import Context
+from probseq.inference.exact import exact
+from probseq.inference.sample import sample
+from probseq.inference.score import score
+from probseq.model import SequenceModel
+from probseq.protocols import Autoregressive
+from probseq.randomness import seeded
+from probseq.saving import load, save
+from probseq.sequences import Sequences
+from probseq.tree import tree_map
+
+TIGHT = (0.0, 1e-12)
+"""Relative and absolute tolerance: rounding of float64 on sums of a few terms."""
+
+ROUNDING = (1e-9, 1e-10)
+"""The same quantity by another order of operations."""
+
+
+def _close(a: Tensor, b: Tensor, tolerance: tuple[float, float]) -> None:
+    torch.testing.assert_close(a, b, rtol=tolerance[0], atol=tolerance[1])
+
+
+def ragged(model: Autoregressive, context: Any = None, batch: int = 5, length: int = 6, seed: int = 0) -> Sequences:
+    """Sequences that the model could give, of lengths from 0 to `length`, ended where it can end there.
+
+    Args:
+        context: of batch `batch`, or None.
+    """
+    if model.max_length is not None:
+        length = min(length, model.max_length)
+    state = model.start(Context.none(batch) if context is None else context)
+    columns = []
+    with seeded(seed, state.features.device), torch.no_grad():
+        for _ in range(length):
+            y = model.emit(state.features, state.position, state.context).element.sample()
+            columns.append(y)
+            state = model.extend(state, y.unsqueeze(1))[1]
+    lengths = torch.linspace(length, 0, state.batch).round().long()
+    y = Sequences(torch.stack(columns, 1), lengths, True)
+    possible = torch.isfinite(score(model, y, context).stop).all(-1)
+    return Sequences(y.values, lengths, possible.cpu())
+
+
+def check_split(model: Autoregressive, context: Any = None) -> None:
+    """extend(s, a + b) is extend(s, a), then extend(·, b); unroll is start, then extend."""
+    y = ragged(model, context).filled(0).values
+    start = model.start(Context.none(len(y)) if context is None else context)
+    features, after = model.extend(start, y)
+    for k in {0, 1, y.shape[1] // 2, y.shape[1]}:
+        first, middle = model.extend(start, y[:, :k])
+        second, end = model.extend(middle, y[:, k:])
+        _close(torch.cat([first, second], 1), features, TIGHT)
+        _assert_trees_close(end, after)
+    unrolled, end = model.unroll(start.context, y)
+    _close(unrolled, torch.cat([start.features.unsqueeze(1), features], 1), TIGHT)
+    _assert_trees_close(end, after)
+
+
+def _assert_trees_close(a: Any, b: Any) -> None:
+    leaves: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for tree, found in zip((a, b), leaves, strict=True):
+        tree_map(lambda leaf, found=found: found.append(leaf) or leaf, tree)  # type: ignore[misc]
+    for left, right in zip(*leaves, strict=True):
+        _close(left, right, TIGHT)
+
+
+def check_normalised(model: Autoregressive, length: int, context: Any = None, tolerance: float = 1e-10) -> None:
+    """Σ P over the sequences that ended before `length` and the open ones of that length is 1, by enumeration.
+
+    Args:
+        context: one row.
+    """
+    mass = float(exact(model, length, context).log_mass.exp())
+    assert abs(mass - 1) <= tolerance, f"the probabilities sum to {mass!r}, not 1"
+
+
+def check_density(model: Autoregressive, context: Any = None, tolerance: float = 1e-8) -> None:
+    """For a scalar real element, the law of the next element integrates to 1 after every prefix, by quadrature.
+
+    The substitution y = sinh(u) reaches into heavy tails.
+    """
+    y = ragged(model, context)
+    features, state = model.unroll(Context.none(len(y)) if context is None else context, y.filled(0).values)
+    step = model.emit(features.flatten(0, 1), _positions(features), state.context.select(_rows(features)))
+    u = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
+    grid = u.sinh().reshape(-1, 1, 1).to(features)
+    for k in range(step.log_go.shape[0]):
+        one = model.emit(features.flatten(0, 1)[k : k + 1], _positions(features)[k : k + 1], _one(state, features, k))
+        density = (one.element.log_prob(grid).squeeze(-1) + u.cosh().log()).exp()
+        mass = float(torch.trapezoid(density.detach(), u))
+        assert abs(mass - 1) <= tolerance, f"the density integrates to {mass!r}, not 1"
+
+
+def _rows(features: Tensor) -> Tensor:
+    return torch.arange(features.shape[0]).repeat_interleave(features.shape[1])
+
+
+def _positions(features: Tensor) -> Tensor:
+    return torch.arange(features.shape[1]).repeat(features.shape[0])
+
+
+def _one(state: Any, features: Tensor, k: int) -> Context:
+    return state.context.select(_rows(features)[k : k + 1])
+
+
+def check_stop_pair(model: Autoregressive, context: Any = None) -> None:
+    """exp(log_stop) + exp(log_go) = 1 after every prefix."""
+    y = ragged(model, context)
+    features, state = model.unroll(Context.none(len(y)) if context is None else context, y.filled(0).values)
+    step = model.emit(features, torch.arange(features.shape[1]), state.context)
+    _close(step.log_stop.exp() + step.log_go.exp(), torch.ones_like(step.log_stop), TIGHT)
+
+
+def check_causal(model: Autoregressive, context: Any = None) -> None:
+    """The factors of elements up to t do not move when later elements do, and some factor after them does."""
+    y = ragged(model, context, seed=0)
+    other = ragged(model, context, seed=1)
+    full = Sequences(y.values, torch.full_like(y.lengths, y.values.shape[1]), False)
+    length = y.values.shape[1]
+    moved = 0.0
+    for t in range(length):
+        changed = torch.cat([full.values[:, :t], other.values[:, t:]], 1)
+        a, b = score(model, full, context), score(model, Sequences(changed, full.lengths, False), context)
+        _close(a.element[:, :t], b.element[:, :t], TIGHT)
+        _close(a.stop[:, : t + 1], b.stop[:, : t + 1], TIGHT)
+        moved = max(moved, float((a.element[:, t:] - b.element[:, t:]).detach().abs().max()))
+    assert moved > 0, "no factor depends on the elements: the law was not tried"
+
+
+def check_batch_invariant(model: Any, context: Any = None) -> None:
+    """A sequence has one log-probability and one gradient: alone, in a batch, and beside garbage in the padding."""
+    y = ragged(model, context)
+    together, gradient = _value_and_gradient(model, y, context)
+    for garbage in (float("nan"), -torch.inf, 1e30) if y.values.is_floating_point() else (-1, 2**40):
+        noisy = _with_padding(y, garbage)
+        value, same = _value_and_gradient(model, noisy, context)
+        _close(value, together, ROUNDING)
+        _close(same, gradient, ROUNDING)
+    values, total = [], torch.zeros_like(gradient)
+    for i in range(len(y)):
+        row = None if context is None else context[i : i + 1]
+        value, part = _value_and_gradient(model, y.select([i]), row)
+        values.append(value)
+        total = total + part
+    _close(torch.cat(values), together, ROUNDING)
+    _close(total, gradient, ROUNDING)
+
+
+def _with_padding(y: Sequences, garbage: float | int) -> Sequences:
+    values = torch.cat([y.values, torch.full_like(y.values[:, :2], garbage)], 1)
+    mask = torch.arange(values.shape[1]) < y.lengths.unsqueeze(-1)
+    mask = mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
+    return Sequences(torch.where(mask, values, torch.full_like(values, garbage)), y.lengths, y.ended)
+
+
+def _value_and_gradient(model: Any, y: Sequences, context: Any) -> tuple[Tensor, Tensor]:
+    """log P of each sequence, and the gradient of their sum, flat."""
+    value = model.log_prob(y, context)
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    if not parameters:
+        return value, value.new_zeros(0)
+    gradients = torch.autograd.grad(value.sum(), parameters, allow_unused=True)
+    filled = (torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True))
+    return value.detach(), torch.cat([gradient.flatten() for gradient in filled])
+
+
+def check_sampler(model: Autoregressive, length: int, context: Any = None, draws: int = 20_000, seed: int = 0) -> None:
+    """Ancestral samples follow the enumerated law: Pearson's χ², at the 10⁻⁴ level, with the seed fixed.
+
+    Args:
+        context: one row.
+    """
+    law = exact(model, length, context)
+    expected = law.log_prob.exp().cpu().numpy() * draws
+    # The elements name a sequence: one that fills the length is open in the law, ended or not.
+    names = {tuple(sequence.flatten().tolist()): i for i, sequence in enumerate(law.sequences)}
+    observed = np.zeros(len(names))
+    for sequence in sample(model, draws, context, length, seed):
+        observed[names[tuple(sequence.flatten().tolist())]] += 1
+    assert observed[expected == 0].sum() == 0, "an impossible sequence was drawn"
+    large = expected >= 5
+    observed = np.append(observed[large], observed[~large].sum())
+    expected = np.append(expected[large], expected[~large].sum())
+    # The pooled cell may be too small for χ² by itself: then it is left to the others' total.
+    keep = expected >= 1
+    scale = observed[keep].sum() / expected[keep].sum()
+    if keep.sum() > 1:
+        p_value = float(stats.chisquare(observed[keep], expected[keep] * scale).pvalue)
+        assert p_value > 1e-4, f"samples do not follow the law: p = {p_value:.2e}"
+
+
+def check_score_identity(model: Any, context: Any = None, draws: int = 400, seed: int = 0) -> None:
+    """E[∇ log P(y)] = 0 over the model's own samples, within 6 standard errors in every parameter of the heads.
+
+    What goodness of fit is for discrete elements, for any element: a sampler that follows another law than the
+    scorer is found out.
+
+    Args:
+        context: one row.
+    """
+    length = model.max_length or 6
+    y = sample(model, draws, context, length, seed)
+    heads = [*model.likelihood.parameters(), *model.stop.parameters()]
+    gradients = []
+    for i in range(draws):
+        value = model.log_prob(y.select([i]), context).sum()
+        found = torch.autograd.grad(value, heads, allow_unused=True) if value.requires_grad else [None] * len(heads)
+        filled = (torch.zeros_like(p) if g is None else g for p, g in zip(heads, found, strict=True))
+        gradients.append(torch.cat([gradient.flatten() for gradient in filled]))
+    stacked = torch.stack(gradients)
+    error = stacked.std(0) / draws**0.5
+    z = (stacked.mean(0).abs() / error.clamp(min=1e-12))[error > 1e-9]
+    assert len(z), "no parameter of the heads was reached"
+    assert float(z.max()) < 6, f"the mean score is {float(z.max()):.1f} standard errors from 0"
+
+
+def check_fused(model: SequenceModel, context: Any = None) -> None:
+    """`model.log_prob` is the sum of the factors that `emit` gives, values and gradients."""
+    y = ragged(model, context)
+    fused, gradient = _value_and_gradient(model, y, context)
+    parameters = list(model.parameters())
+    factors = score(model, y, context).log_prob
+    plain = torch.autograd.grad(factors.sum(), parameters, allow_unused=True)
+    filled = (torch.zeros_like(p) if g is None else g for p, g in zip(parameters, plain, strict=True))
+    _close(fused, factors.detach(), ROUNDING)
+    _close(gradient, torch.cat([g.flatten() for g in filled]), ROUNDING)
+
+
+def check_gradients(model: SequenceModel, context: Any = None) -> None:
+    """On a ragged batch with an empty sequence in it, every parameter is reached, and every gradient is finite."""
+    y = ragged(model, context)
+    assert int(y.lengths.min()) == 0
+    model.zero_grad()
+    model.log_prob(y, context).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{name} is not reached"
+        assert bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is not finite"
+        assert bool((parameter.grad != 0).any()), f"the gradient of {name} is zero"
+    model.zero_grad()
+
+
+def check_round_trip(model: SequenceModel, context: Any = None, parts: Any = ()) -> None:
+    """save, then load: the same log-probabilities, to the bit."""
+    y = ragged(model, context)
+    with tempfile.TemporaryDirectory() as folder:
+        again = load(save(model, folder), parts)
+    assert torch.equal(again.log_prob(y, context), model.log_prob(y, context))
+
+
+def check_unfolded(model: Any, length: int = 4, context: Any = None) -> None:
+    """The program with a site a step has the log-probability of the folded law."""
+    program = model.program(length)
+    y = sample(model, 1 if context is not None else 5, context, length, 0)
+    conditioned = pyro.poutine.condition(program, data=program.data(y))
+    trace = pyro.poutine.trace(conditioned).get_trace(context, len(y))
+    trace.compute_log_prob()
+    sites = [site for name, site in trace.nodes.items() if name.startswith(("y_", "stop_"))]
+    unfolded = torch.stack([site["log_prob"] for site in sites]).sum(0)  # type: ignore[reportTypedDictNotRequiredAccess]
+    folded = model.distribution(context, length)
+    _close(unfolded, folded.log_prob(y.dense(length)), ROUNDING)

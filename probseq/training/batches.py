@@ -1,0 +1,148 @@
+"""Batches of similar lengths, sliced from tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from probseq.sequences import Sequences
+from probseq.tree import select
+
+
+@dataclass(frozen=True)
+class Data:
+    """Sequences, and what each is conditioned on.
+
+    Shapes:
+        sequences: n sequences.
+        context: a tensor (n, …), a Context of batch n, or None.
+
+    Raises:
+        ValueError: there are no sequences, or the context has another batch.
+    """
+
+    sequences: Sequences
+    context: Any = None
+
+    def __post_init__(self) -> None:
+        n = len(self.sequences)
+        if not n:
+            raise ValueError("the data set is empty: there is nothing to fit. Pass at least one sequence.")
+        batch = n if self.context is None else getattr(self.context, "batch", None) or len(self.context)
+        if batch != n:
+            raise ValueError(f"the context has batch {batch}, the sequences {n}. Pass one row for each sequence.")
+
+    @staticmethod
+    def of(data: Any) -> Data:
+        """From Sequences, a pair (Sequences, context), or Data.
+
+        Raises:
+            TypeError: anything else.
+        """
+        if isinstance(data, Data):
+            return data
+        if isinstance(data, Sequences):
+            return Data(data)
+        if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Sequences):
+            return Data(data[0], torch.as_tensor(data[1]) if isinstance(data[1], list) else data[1])
+        raise TypeError(f"data must be Sequences or a pair (Sequences, context); got {type(data).__name__}.")
+
+    def select(self, index: Int[Tensor, " n"]) -> Data:
+        """The sequences `index` with their contexts."""
+        context = None
+        if self.context is not None:
+            device = getattr(self.context, "device", None) or self.context.summary.device
+            context = select(self.context, index.to(device))
+        return Data(self.sequences.select(index), context)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some of the data, by index; `weight` is 0 in a batch that only keeps processes in step."""
+
+    index: Int[Tensor, " n"]
+    data: Data
+    weight: float = 1.0
+
+    def to(self, device: Any) -> Batch:
+        """The batch on a device."""
+        context = self.data.context if self.data.context is None else self.data.context.to(device)
+        return Batch(self.index, Data(self.data.sequences.to(device), context), self.weight)
+
+
+class Batches:
+    """All sequences once an epoch, in batches of similar lengths, in an order fixed by seed and epoch.
+
+    A batch holds at most `tokens` padded slots (one more than its elements a sequence, for the end), and at most
+    `size` sequences, but one sequence at least. Each process takes every `world`-th batch; where the number does
+    not divide, the last are repeated with weight 0.
+
+    Args:
+        data: the data set.
+        tokens: the budget of slots, or None.
+        size: the number of sequences, or None.
+        seed: of the order; None keeps the batches in order of length, for evaluation.
+
+    Raises:
+        ValueError: tokens or size below 1.
+    """
+
+    def __init__(self, data: Data, tokens: int | None, size: int | None, seed: int | None) -> None:
+        for name, value in (("batch_tokens", tokens), ("batch_size", size)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more; got {value}.")
+        self.data, self.tokens, self.size, self.seed = data, tokens, size, seed
+        self.epoch, self.rank, self.world = 0, 0, 1
+        self.taken = 0
+        """Batches of this process that the trainer has done in this epoch."""
+        self.resume_at = 0
+        # The cut points depend on the sorted lengths alone, so they are the same in every epoch.
+        self.cuts = self._cut(data.sequences.lengths.sort().values.tolist())
+
+    def __len__(self) -> int:
+        return -(-len(self.cuts) // self.world)
+
+    def _cut(self, lengths: list[int]) -> list[tuple[int, int]]:
+        """Ranges of the sorted sequences, greedily filled."""
+        cuts, start = [], 0
+        for i, length in enumerate(lengths):
+            count = i - start + 1
+            over = self.tokens is not None and count * (length + 1) > self.tokens
+            if count > 1 and (over or (self.size is not None and count > self.size)):
+                cuts.append((start, i))
+                start = i
+        return [*cuts, (start, len(lengths))]
+
+    def indices(self, epoch: int) -> list[Int[Tensor, " n"]]:
+        """The sequences of every batch of an epoch, of all processes."""
+        lengths = self.data.sequences.lengths
+        if self.seed is None:
+            order = lengths.argsort(stable=True)
+            return [order[a:b] for a, b in self.cuts]
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        shuffled = torch.randperm(len(lengths), generator=generator)
+        order = shuffled[lengths[shuffled].argsort(stable=True)]
+        cuts = [self.cuts[i] for i in torch.randperm(len(self.cuts), generator=generator).tolist()]
+        return [order[a:b] for a, b in cuts]
+
+    def __iter__(self) -> Iterator[Batch]:
+        indices = self.indices(self.epoch)
+        first, self.resume_at = self.resume_at, 0
+        for i in range(first, len(self)):
+            place = i * self.world + self.rank
+            weight = 1.0 if place < len(indices) else 0.0
+            index = indices[place % len(indices)]
+            yield Batch(index, self.data.select(index), weight)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the epoch stands, for a checkpoint in its middle."""
+        return {"epoch": self.epoch, "taken": self.taken % len(self)}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from there."""
+        self.epoch, self.resume_at = state_dict["epoch"], state_dict["taken"]

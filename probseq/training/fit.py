@@ -1,0 +1,275 @@
+"""Maximum likelihood: the one call."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from probseq.inference.score import check
+from probseq.model import SequenceModel
+from probseq.training.batches import Batches, Data
+from probseq.training.module import MaximumLikelihood
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training came to.
+
+    Args:
+        nats: of the weights the model was left with, per decision (element, or end that was not certain): on the
+            validation data where there are some, else on the training data.
+        epoch: the epoch they are from, counted from 0.
+        history: a dictionary for each epoch: epoch, train_nats, validation_nats, seconds.
+        directory: where checkpoints and logs are, or None.
+    """
+
+    nats: float
+    epoch: int
+    history: list[dict[str, float]]
+    directory: Path | None
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C, taken between two steps."""
+
+
+class _Progress(TQDMProgressBar):
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=20)
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        module: Any = pl_module
+        shown = {"nats": module.running("train")}
+        past = [epoch["validation_nats"] for epoch in module.history if "validation_nats" in epoch]
+        if past:
+            shown |= {"held-out": past[-1], "best": min(past)}
+        return {name: f"{value:.4f}" for name, value in shown.items() if value is not None}
+
+
+class _Rhythm(Callback):
+    """Keeps the batches in step with the trainer, and takes Ctrl-C between two steps."""
+
+    def __init__(self, every: list[Batches], seed: int, last: Path | None) -> None:
+        self.every, self.seed, self.last, self.interrupted = every, seed, last, False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        for batches in self.every:
+            batches.rank, batches.world = trainer.global_rank, trainer.world_size
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        batches: Batches = pl_module.batches  # type: ignore[assignment]
+        batches.epoch = trainer.current_epoch
+        if not batches.resume_at:
+            torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * batches.world + batches.rank)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        pl_module.batches.taken = batch_idx + 1  # type: ignore[union-attr]
+        if self.interrupted:
+            if self.last is not None:
+                trainer.save_checkpoint(self.last)
+            raise _InterruptedError
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"random": torch.get_rng_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        torch.set_rng_state(state_dict["random"])
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Turn the first Ctrl-C into a stop after the step; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def listen(*_: Any) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, listen)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def fit(
+    model: SequenceModel,
+    train: Any,
+    validation: Any = None,
+    *,
+    max_epochs: int = 20,
+    directory: str | Path | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    batch_tokens: int | None = 2048,
+    batch_size: int | None = None,
+    accumulate: int = 1,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.0,
+    gradient_clip: float | None = 1.0,
+    schedule: Literal["constant", "cosine"] = "constant",
+    schedule_epochs: int | None = None,
+    warmup_steps: int = 0,
+    patience: int | None = None,
+    max_time: Any = None,
+    accelerator: str = "auto",
+    devices: Any = "auto",
+    num_nodes: int = 1,
+    strategy: Any = "auto",
+    precision: Any = "32-true",
+    callbacks: list[Callback] | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Maximise Σ log P(y | x) over `train`, in place.
+
+    Every sequence has the same weight under any batching, accumulation and number of processes. With validation
+    data the model is left with its best weights, else with the last ones, and in evaluation mode.
+
+    Args:
+        train, validation: Sequences, or a pair (Sequences, context).
+        max_epochs: passes over the training data, those before a resume counted in.
+        directory: where best.ckpt, last.ckpt and logs go; None keeps nothing on disk.
+        resume: go on from last.ckpt in the directory. N + M epochs are then N + M at once, to the bit on CPU.
+        seed: of the order of the batches and of dropout.
+        batch_tokens, batch_size: a batch holds at most so many padded slots, and so many sequences; None: no bound.
+        accumulate: batches for one optimiser step.
+        learning_rate, weight_decay: of fused AdamW; without weight decay it is Adam.
+        gradient_clip: the greatest norm of the gradient, in nats per decision; None: no bound.
+        schedule: "constant", or "cosine" down to 0 over `schedule_epochs` (by default `max_epochs`).
+        warmup_steps: optimiser steps of linear rise.
+        patience: epochs without a better validation score before training stops; None: never.
+        max_time: as Lightning's Trainer takes it, "00:00:10:00" for ten minutes.
+        accelerator, devices, num_nodes, strategy, precision: as Lightning's Trainer takes them.
+        callbacks: Lightning callbacks of your own.
+        progress: show a bar with nats per decision and the held-out figure.
+
+    Raises:
+        ValueError: an empty data set, values outside the element's space, a context that does not fit, or an
+            option outside its range.
+        NonFiniteLossError: the loss turned NaN or infinite; the message names the sequences.
+        KeyboardInterrupt: Ctrl-C, after last.ckpt was written.
+        FileNotFoundError: `resume` without a last.ckpt in the directory.
+    """
+    if schedule not in ("constant", "cosine"):
+        raise ValueError(f"schedule must be 'constant' or 'cosine'; got {schedule!r}.")
+    for name, value in (("max_epochs", max_epochs), ("accumulate", accumulate)):
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more; got {value}.")
+    if patience is not None and validation is None:
+        raise ValueError("patience needs validation data: pass validation=…, or leave patience out.")
+    training_data = _checked(model, train, "train")
+    held_out = None if validation is None else _checked(model, validation, "validation")
+    batches = Batches(training_data, batch_tokens, batch_size, seed)
+    module = MaximumLikelihood(
+        model, batches, accumulate, learning_rate, weight_decay, schedule, schedule_epochs or max_epochs, warmup_steps,
+        # The scaler of 16-bit floats must see the gradients that a fused optimiser hides.
+        fused=precision != "16-mixed",
+    )  # fmt: skip
+    evaluation = None
+    if held_out is not None:
+        # No gradient is kept, so that larger batches fit.
+        evaluation = Batches(held_out, batch_tokens and 4 * batch_tokens, batch_size and 4 * batch_size, None)
+    with contextlib.ExitStack() as stack:
+        folder = Path(directory or stack.enter_context(tempfile.TemporaryDirectory()))
+        last = folder / "last.ckpt"
+        if resume and not last.is_file():
+            raise FileNotFoundError(f"there is nothing to resume: {last} does not exist. Fit without resume first.")
+        rhythm = _Rhythm([batches] if evaluation is None else [batches, evaluation], seed, last if directory else None)
+        stack.enter_context(_quiet())
+        trainer = L.Trainer(
+            max_epochs=max_epochs, max_time=max_time, accelerator=accelerator, devices=devices, num_nodes=num_nodes,
+            strategy=strategy, precision=precision, accumulate_grad_batches=accumulate, gradient_clip_val=gradient_clip,
+            callbacks=[rhythm, *_callbacks(folder, evaluation is not None, patience, progress), *(callbacks or [])],
+            logger=_loggers(folder) if directory else False,
+            enable_progress_bar=progress, enable_model_summary=False, num_sanity_val_steps=0,
+            use_distributed_sampler=False, inference_mode=False, default_root_dir=folder,
+        )  # fmt: skip
+        if trainer.world_size > 1 and not directory:
+            raise ValueError(f"{trainer.world_size} processes need a directory that all of them see: directory=….")
+        stack.enter_context(torch.random.fork_rng())
+        stack.enter_context(_training(model))
+        try:
+            with rhythm.listening():
+                trainer.fit(module, batches, evaluation, ckpt_path=str(last) if resume else None, weights_only=True)
+        except _InterruptedError:
+            where = f" Resume with resume=True from {last}." if directory else " Without a directory nothing was kept."
+            raise KeyboardInterrupt(f"training was interrupted after a step.{where}") from None
+        return _result(module, folder, evaluation is not None, Path(directory) if directory else None)
+
+
+def _checked(model: SequenceModel, data: Any, name: str) -> Data:
+    """The data, conformed once, so that no step has to."""
+    data = Data.of(data)
+    try:
+        sequences = check(model, data.sequences)
+        model.encode(data.context, len(sequences))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return Data(sequences, data.context)
+
+
+def _callbacks(folder: Path, validated: bool, patience: int | None, progress: bool) -> list[Callback]:
+    found: list[Callback] = []
+    if validated:
+        found.append(ModelCheckpoint(folder, filename="best", monitor="validation_nats", enable_version_counter=False))
+    found.append(ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False))
+    if patience is not None:
+        found.append(EarlyStopping("validation_nats", patience=patience, check_finite=False))
+    return [*found, _Progress()] if progress else found
+
+
+def _loggers(folder: Path) -> list[Any]:
+    loggers: list[Any] = [CSVLogger(folder, name="logs")]
+    with contextlib.suppress(ModuleNotFoundError):
+        loggers.append(TensorBoardLogger(folder, name="tensorboard"))
+    return loggers
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's remarks on hardware and loaders, which do not apply to these batches."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _training(model: SequenceModel) -> Iterator[None]:
+    """Training mode inside, evaluation mode after."""
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+
+
+def _result(module: MaximumLikelihood, folder: Path, validated: bool, directory: Path | None) -> FitResult:
+    history = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)["history"]
+    if not validated:
+        return FitResult(history[-1]["train_nats"], int(history[-1]["epoch"]), history, directory)
+    best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    return FitResult(best["history"][-1]["validation_nats"], int(best["epoch"]), history, directory)

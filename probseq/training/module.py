@@ -1,0 +1,171 @@
+"""The objective, as Lightning runs it."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from probseq.model import SequenceModel
+from probseq.training.batches import Batch, Batches
+
+LOOK_EVERY = 50
+"""On an accelerator, steps between two looks at whether the loss is finite: each look waits for the device."""
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss was NaN or infinite. Training stopped before the step; the last checkpoint stands."""
+
+
+class MaximumLikelihood(L.LightningModule):
+    """Maximise Σ log P(y | x) over the data.
+
+    Each sequence has the same weight in whatever batch it lands: the loss of a batch is its sum of −log P, over
+    the mean number of decisions (elements and ends) for each optimiser step, a constant. So the gradient is that
+    of the likelihood under any batching, gradient accumulation and number of processes.
+    """
+
+    is_likelihood = True
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        batches: Batches,
+        accumulate: int,
+        learning_rate: float,
+        weight_decay: float,
+        schedule: str,
+        schedule_epochs: int,
+        warmup_steps: int,
+        fused: bool,
+    ) -> None:
+        super().__init__()
+        self.model, self.batches, self.accumulate = model, batches, accumulate
+        self.learning_rate, self.weight_decay, self.fused = learning_rate, weight_decay, fused
+        self.schedule, self.schedule_epochs, self.warmup_steps = schedule, schedule_epochs, warmup_steps
+        self.total_decisions = count_decisions(model, batches.data.sequences.lengths, batches.data.sequences.ended)
+        self.history: list[dict[str, float]] = []
+        self._sums: dict[str, Tensor] = {}
+        self._bad_step: Tensor | None = None
+        self._recent: list[Batch] = []
+        self._clock = time.perf_counter()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps."""
+        return math.ceil(len(self.batches) / self.accumulate)
+
+    def configure_optimizers(self) -> Any:
+        optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=self.fused
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        """The learning rate at a step, as a share of the highest."""
+        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if self.schedule == "constant":
+            return rise
+        done = min(1.0, step / (self.schedule_epochs * self.steps_per_epoch))
+        return rise * 0.5 * (1 + math.cos(math.pi * done))
+
+    def on_train_epoch_start(self) -> None:
+        self._clock = time.perf_counter()
+        self._sums = {}
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        log_prob = self.model.log_prob(batch.data.sequences, batch.data.context, validate=False)
+        nats = -batch.weight * log_prob.sum()
+        self._watch(nats.detach(), batch)
+        self._add("train", nats.detach(), batch)
+        per_step = self.total_decisions / self.steps_per_epoch
+        return nats * (self.accumulate * self.batches.world / per_step)
+
+    def _watch(self, nats: Tensor, batch: Batch) -> None:
+        """Stop at a loss that is not finite, and name the batch."""
+        if nats.device.type == "cpu":
+            if not math.isfinite(nats):
+                self._refuse(batch)
+            return
+        bad = ~torch.isfinite(nats)
+        step = torch.full((), len(self._recent), device=nats.device)
+        never = torch.full_like(step, -1)
+        before = never if self._bad_step is None else self._bad_step
+        self._bad_step = torch.where((before < 0) & bad, step, before)
+        self._recent.append(batch)
+        if len(self._recent) >= LOOK_EVERY:
+            self._look()
+
+    def _look(self) -> None:
+        if self._bad_step is not None and int(self._bad_step) >= 0:
+            self._refuse(self._recent[int(self._bad_step)])
+        self._bad_step, self._recent = None, []
+
+    def _refuse(self, batch: Batch) -> None:
+        shown = ", ".join(map(str, batch.index[:8].tolist())) + (" …" if len(batch.index) > 8 else "")
+        raise NonFiniteLossError(
+            f"the loss is not finite at epoch {self.current_epoch}, step {self.global_step}, in the batch of training "
+            f"sequences {shown}. Training stopped and the last checkpoint stands. "
+            "Look at these sequences, or lower learning_rate or gradient_clip."
+        )
+
+    def on_train_epoch_end(self) -> None:
+        self._look()
+        self._close("train")
+
+    def on_validation_epoch_start(self) -> None:
+        self._look()
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        log_prob = self.model.log_prob(batch.data.sequences, batch.data.context, validate=False)
+        self._add("validation", -batch.weight * log_prob.sum(), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._close("validation")
+
+    def _add(self, name: str, nats: Tensor, batch: Batch) -> None:
+        sequences = batch.data.sequences
+        decisions = batch.weight * count_decisions(self.model, sequences.lengths, sequences.ended)
+        more = torch.stack([nats.double(), nats.new_full((), decisions, dtype=torch.float64)])
+        self._sums[name] = more if name not in self._sums else self._sums[name] + more
+
+    def running(self, name: str) -> float | None:
+        """Nats per decision so far in this epoch."""
+        if name not in self._sums:
+            return None
+        nats, decisions = self._sums[name].tolist()
+        return nats / max(decisions, 1)
+
+    def _close(self, name: str) -> None:
+        """Log the epoch's nats per decision, over all processes."""
+        sums = self._sums.pop(name, None)
+        if sums is None:
+            return
+        nats, decisions = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        value = nats / max(decisions, 1)
+        self.log(f"{name}_nats", value)
+        # The validation of an epoch closes before its training does.
+        if not self.history or self.history[-1]["epoch"] != self.current_epoch:
+            self.history.append({"epoch": self.current_epoch})
+        self.history[-1][f"{name}_nats"] = value
+        self.history[-1]["seconds"] = time.perf_counter() - self._clock
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["history"]
+
+
+def count_decisions(model: SequenceModel, lengths: Tensor, ended: Tensor) -> int:
+    """What nats are counted over: the elements, and the ends that were not certain beforehand."""
+    ends = 0 if model.stop.certain else int(ended.sum())
+    return int(lengths.sum()) + ends

@@ -1,0 +1,128 @@
+"""The table of constructors: a new part joins by one line, and is held to every law."""
+
+from __future__ import annotations
+
+import itertools
+
+import pyro.distributions as dist
+import torch
+
+import probseq as ps
+
+RECURRENCES = {
+    "Elman": ps.Elman(5),
+    "GRU": ps.GRU(5),
+    "LSTM": ps.LSTM(5),
+    "Unrolled": ps.Unrolled(ps.LSTM(5)),
+}
+DEEP = {
+    "deep Elman": ps.Elman(4, layers=2, dropout=0.3),
+    "deep GRU": ps.GRU(4, layers=3),
+    "deep LSTM": ps.LSTM(4, layers=2, dropout=0.3),
+    "Unrolled deep GRU": ps.Unrolled(ps.GRU(4, layers=2)),
+    "Unrolled Elman": ps.Unrolled(ps.Elman(4)),
+}
+STOPS = {
+    "EndSymbol": ps.EndSymbol(),
+    "BernoulliStop": ps.BernoulliStop(),
+    "LengthStop": ps.LengthStop(5),
+    "FixedLength": ps.FixedLength(4),
+}
+CONTEXTS = {
+    "none": None,
+    "input": ps.Vector(3, enters="input"),
+    "state": ps.Vector(3, enters="state"),
+    "both": ps.Vector(3, enters="both"),
+}
+LABELS = {enters: ps.Labels(4, dim=3, enters=enters) for enters in ("input", "state", "both")}
+DISCRETE = {
+    "Tokens": (ps.Tokens(3, dim=4, dropout=0.2), ps.Categorical()),
+    "Tokens by Parametric": (ps.Tokens(3, dim=4), ps.Parametric(dist.Categorical)),
+    "Bits": (ps.Bits(2), ps.Bernoulli()),
+}
+SCALAR = {
+    "Gaussian": ps.Gaussian(),
+    "Gaussian of fixed scale": ps.Gaussian(scale=0.7),
+    "StudentT": ps.Parametric(dist.StudentT),
+    "Logistic": ps.Parametric(dist.Logistic),
+    "Gumbel": ps.Parametric(dist.Gumbel),
+}
+VECTOR = {
+    "Gaussian": ps.Gaussian(),
+    "StudentT": ps.Parametric(dist.StudentT, {"df": 4.0}),
+    "MultivariateNormal": ps.Parametric(dist.MultivariateNormal),
+    "Laplace": ps.Parametric(dist.Laplace),
+    "VonMises": ps.Parametric(dist.VonMises),
+    "Beta": ps.Parametric(dist.Beta),
+    "Gamma": ps.Parametric(dist.Gamma),
+    "LogNormal": ps.Parametric(dist.LogNormal),
+    "Dirichlet": ps.Parametric(dist.Dirichlet),
+    "Binomial": ps.Parametric(dist.Binomial, {"total_count": 4}),
+    "Poisson": ps.Parametric(dist.Poisson),
+    "NegativeBinomial": ps.Parametric(dist.NegativeBinomial),
+}
+
+
+def model(element, recurrence, likelihood, stop, context=None, seed=0):
+    """A model in float64 whose laws are far from uniform, so that a wrong factor shows."""
+    torch.manual_seed(seed)
+    made = ps.SequenceModel(element, recurrence, likelihood, stop, context).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(1.5)
+        for parameter in made.stop.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return made
+
+
+def x(context, batch):
+    """What a context part takes, for `batch` sequences."""
+    if context is None:
+        return None
+    generator = torch.Generator().manual_seed(7)
+    if isinstance(context, ps.Labels):
+        return torch.randint(context.classes, (batch,), generator=generator)
+    return torch.randn(batch, context.dim, generator=generator, dtype=torch.float64)
+
+
+def _table():
+    """Every assembly that the laws are tried on, by name."""
+    tokens, categorical = DISCRETE["Tokens"]
+    for (r, recurrence), (s, stop), (c, context) in itertools.product(
+        RECURRENCES.items(), STOPS.items(), CONTEXTS.items()
+    ):
+        yield f"Tokens, {r}, {s}, {c}", (tokens, recurrence, categorical, stop, context)
+    for name, recurrence in DEEP.items():
+        yield (
+            f"Tokens, {name}, EndSymbol, both",
+            (tokens, recurrence, categorical, STOPS["EndSymbol"], CONTEXTS["both"]),
+        )
+    for enters, context in LABELS.items():
+        yield f"Tokens, GRU, LengthStop, labels {enters}", (
+            tokens, RECURRENCES["GRU"], categorical, STOPS["LengthStop"], context,
+        )  # fmt: skip
+    for name, (element, likelihood) in list(DISCRETE.items())[1:]:
+        for s in ("BernoulliStop", "LengthStop", "FixedLength"):
+            yield f"{name}, LSTM, {s}", (element, RECURRENCES["LSTM"], likelihood, STOPS[s])
+    for name, likelihood in SCALAR.items():
+        yield (
+            f"scalar {name}, GRU, BernoulliStop",
+            (ps.Reals(1), RECURRENCES["GRU"], likelihood, STOPS["BernoulliStop"]),
+        )
+    for name, likelihood in VECTOR.items():
+        for s in ("BernoulliStop", "LengthStop", "FixedLength"):
+            yield f"vector {name}, LSTM, {s}, both", (
+                ps.Reals(2), RECURRENCES["LSTM"], likelihood, STOPS[s], CONTEXTS["both"],
+            )  # fmt: skip
+
+
+TABLE = dict(_table())
+ENUMERABLE = {name: parts for name, parts in TABLE.items() if not isinstance(parts[0], ps.Reals) or "Bits" in name}
+DENSITIES = {name: parts for name, parts in TABLE.items() if name.startswith("scalar")}
+CONTINUOUS = {name: parts for name, parts in TABLE.items() if name not in ENUMERABLE}
+
+
+def build(parts, batch):
+    """The model of a row of the table, and what it is conditioned on."""
+    context = parts[4] if len(parts) > 4 else None
+    return model(*parts), x(context, batch)
