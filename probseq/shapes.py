@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 
-def slot_mask(counts: Int[Tensor, " b"], width: int) -> Bool[Tensor, "b t"]:
+def slot_mask(counts: Int[Tensor, "*b"], width: int) -> Bool[Tensor, "*b t"]:
     """True at the first `counts[i]` of `width` slots of row i, on the device of `counts`."""
     return torch.arange(width, device=counts.device) < counts.unsqueeze(-1)
 

@@ -104,7 +104,7 @@ def _support(model: Autoregressive, state: State) -> Tensor:
     if not model.element.discrete and not law.support.is_discrete:
         raise ValueError(f"exact() needs a discrete element; got {model.element!r}. Use sample() and score().")
     base = law
-    while hasattr(base, "base_dist"):
+    while isinstance(base, torch.distributions.Independent):
         base = base.base_dist
     values = base.enumerate_support(expand=False).flatten()
     if not model.element.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,11 @@ from probseq.likelihoods.base import LikelihoodPart
 from probseq.part import require
 from probseq.protocols import Element
 
-PREFERRED = {"logits": ("probs",), "scale_tril": ("covariance_matrix", "precision_matrix")}
+PREFERRED = {
+    "logits": ("probs",),
+    "gate_logits": ("gate",),
+    "scale_tril": ("covariance_matrix", "precision_matrix"),
+}
 """Where a family can be written in several ways, the parameter that is learned, and those it replaces."""
 
 
@@ -74,8 +79,9 @@ class Parametric(LikelihoodPart):
         """
         name = self.family.__name__
         every = dict(self.family.arg_constraints)
-        unknown = set(self.fixed) - set(every)
-        require(not unknown, f"{name} has no parameter {sorted(unknown)}; it has {sorted(every)}.")
+        accepted = set(inspect.signature(self.family).parameters) - {"validate_args"}
+        unknown = set(self.fixed) - accepted
+        require(not unknown, f"{name} has no parameter {sorted(unknown)}; it has {sorted(accepted)}.")
         for preferred, replaced in PREFERRED.items():
             chosen = next((n for n in (preferred, *replaced) if n in self.fixed), preferred)
             if preferred in every:
@@ -124,13 +130,13 @@ class Parametric(LikelihoodPart):
         for raw, (name, shape) in zip(raws, self.shapes.items(), strict=True):
             parameters[name] = transform_to(self.constraints[name])(raw.reshape(*batch, *shape))
         law = self.family(**parameters, validate_args=False)
-        return law.to_event(self.event_dims - len(law.event_shape))
+        return dist.Independent(law, self.event_dims - len(law.event_shape))
 
 
 def _depends(law: Any) -> bool:
     """Whether the support depends on parameters, so that it is not one for all steps."""
     base = law
-    while hasattr(base, "base_dist"):
+    while isinstance(base, torch.distributions.Independent):
         base = base.base_dist
     support = type(base).__dict__.get("support") or type(base).support
     return isinstance(support, property | constraints._DependentProperty)

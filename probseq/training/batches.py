@@ -61,13 +61,12 @@ class Data:
         return Data(self.sequences.select(index), context)
 
 
-@dataclass(frozen=True)
 class Batch:
     """Some of the data, by index; `weight` is 0 in a batch that only keeps processes in step."""
 
-    index: Int[Tensor, " n"]
-    data: Data
-    weight: float = 1.0
+    # Not a dataclass: Lightning would convert the tensors of one by itself.
+    def __init__(self, index: Int[Tensor, " n"], data: Data, weight: float = 1.0) -> None:
+        self.index, self.data, self.weight = index, data, weight
 
     def to(self, device: Any) -> Batch:
         """The batch on a device."""

@@ -70,6 +70,8 @@ class _Rhythm(Callback):
             batches.rank, batches.world = trainer.global_rank, trainer.world_size
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.interrupted:
+            raise _InterruptedError
         batches: Batches = pl_module.batches  # type: ignore[assignment]
         batches.epoch = trainer.current_epoch
         if not batches.resume_at:
@@ -79,7 +81,8 @@ class _Rhythm(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         pl_module.batches.taken = batch_idx + 1  # type: ignore[union-attr]
-        if self.interrupted:
+        # After the last batch the epoch is brought to its end, which writes last.ckpt by itself.
+        if self.interrupted and batch_idx + 1 < len(pl_module.batches):  # type: ignore[arg-type]
             if self.last is not None:
                 trainer.save_checkpoint(self.last)
             raise _InterruptedError
@@ -208,6 +211,8 @@ def fit(
         try:
             with rhythm.listening():
                 trainer.fit(module, batches, evaluation, ckpt_path=str(last) if resume else None, weights_only=True)
+            if rhythm.interrupted:
+                raise _InterruptedError
         except _InterruptedError:
             where = f" Resume with resume=True from {last}." if directory else " Without a directory nothing was kept."
             raise KeyboardInterrupt(f"training was interrupted after a step.{where}") from None

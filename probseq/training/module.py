@@ -63,7 +63,8 @@ class MaximumLikelihood(L.LightningModule):
         optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=self.fused
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
+        # A lambda, since a checkpoint tries to keep any other callable.
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: self._rate(step))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _rate(self, step: int) -> float:
@@ -73,6 +74,15 @@ class MaximumLikelihood(L.LightningModule):
             return rise
         done = min(1.0, step / (self.schedule_epochs * self.steps_per_epoch))
         return rise * 0.5 * (1 + math.cos(math.pi * done))
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        if self.fused and self.trainer.precision == "bf16-mixed" and gradient_clip_val:
+            # Lightning refuses fused optimisers under AMP, for the sake of a scaler that bfloat16 does not have.
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_epoch_start(self) -> None:
         self._clock = time.perf_counter()
