@@ -48,7 +48,7 @@ class Vector(Part):
     def build(self) -> None:
         pass
 
-    def encode(self, x: Any) -> Context:
+    def conform(self, x: Any) -> Tensor:
         x = torch.as_tensor(x)
         require(
             x.ndim == 2 and x.shape[1] == self.dim,
@@ -58,6 +58,9 @@ class Vector(Part):
         finite = torch.isfinite(x).all(-1)
         if not bool(finite.all()):
             raise ValueError(f"the context of sequence {int((~finite).nonzero()[0])} is not finite. Clean it first.")
+        return x
+
+    def encode(self, x: Tensor) -> Context:
         return Context(x)
 
 
@@ -90,15 +93,17 @@ class Labels(Part):
     def build(self) -> None:
         self.embedding = nn.Embedding(self.classes, self.dim)
 
-    def encode(self, x: Any) -> Context:
+    def conform(self, x: Any) -> Tensor:
         x = torch.as_tensor(x)
         require(
             x.ndim == 1 and not x.is_floating_point() and not x.is_complex(),
             f"labels must be an integer tensor (batch,), one per sequence; got {tuple(x.shape)}, {x.dtype}.",
         )
-        x = x.to(self.embedding.weight.device, torch.int64)
         bad: Tensor = (x < 0) | (x >= self.classes)
         if bool(bad.any()):
             row = int(bad.nonzero()[0])
             raise ValueError(f"the label of sequence {row} is {int(x[row])}; expected 0…{self.classes - 1}.")
-        return Context(self.embedding(x))
+        return x
+
+    def encode(self, x: Tensor) -> Context:
+        return Context(self.embedding(x.to(self.embedding.weight.device, torch.int64)))

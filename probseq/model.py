@@ -81,7 +81,7 @@ class SequenceModel(Face, nn.Module):
         """The longest sequence with positive probability, or None."""
         return self.stop.max_length
 
-    def encode(self, context: Any, batch: int = 1) -> Context:
+    def encode(self, context: Any, batch: int = 1, validate: bool = True) -> Context:
         """What x encodes to; a Context is taken as it is, and None stands for `batch` sequences without conditioning.
 
         Raises:
@@ -96,7 +96,7 @@ class SequenceModel(Face, nn.Module):
         elif context is None:
             raise ValueError(f"this model is conditioned on {self.context.describe()}: pass a context.")
         else:
-            encoded = self.context.encode(context)
+            encoded = self.context.encode(self.context.conform(context) if validate else context)
         if encoded.summary.shape[-1] != self.summary_width:
             needs = f"{self.context.describe()}: pass a context" if self.context else "no context: pass none"
             raise ValueError(
@@ -160,7 +160,8 @@ class SequenceModel(Face, nn.Module):
         Args:
             y: b sequences.
             context: x, one row for each sequence, or None.
-            validate: check the values. Without it, y must have been through `element.conform`.
+            validate: check the values, which an accelerator waits for. Without it, y and x must have been through
+                `element.conform` and `context.conform`.
 
         Raises:
             ValueError: values outside the element's space, sequences longer than the stop law's longest,
@@ -168,13 +169,13 @@ class SequenceModel(Face, nn.Module):
         """
         y = check(self, y) if validate else y
         y = y.to(self.first.device)
-        features, state = self.unroll(context, y.values)
+        features, state = self.unroll(self.encode(context, len(y), validate), y.values)
         if not self.stop.symbols:
             return score_features(self, features, state.context, y).log_prob
         # The end is one outcome among the symbols: one softmax over all steps.
         outcomes = torch.cat([y.values, y.values.new_zeros(len(y), 1)], 1)
-        ends = (torch.arange(len(y), device=y.device), y.lengths.to(y.device, non_blocking=True))
-        outcomes = outcomes.index_put(ends, torch.tensor(self.element.size, device=y.device))
+        rows = torch.arange(len(y), device=y.device)
+        outcomes[rows, y.lengths.to(y.device, non_blocking=True)] = self.element.size
         slots = Ragged(y.decisions, outcomes.shape[1], y.device)
         return slots.scatter(self.likelihood.log_prob(slots.gather(features), slots.gather(outcomes))).sum(-1)
 

@@ -186,10 +186,14 @@ class Conditioning(Protocol):
 
     def build(self) -> None: ...
 
-    def encode(self, x: Any) -> Context:
-        """`x` checked and encoded.
+    def conform(self, x: Any) -> Tensor:
+        """`x` as a tensor, batch axis first, checked.
 
         Raises:
             ValueError: wrong shape or dtype, or values outside the context's space.
         """
+        ...
+
+    def encode(self, x: Tensor) -> Context:
+        """What a checked x becomes."""
         ...

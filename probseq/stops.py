@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from probseq.context import Context
 from probseq.nextstep import NextStep
+from probseq.numerics import at_least_float32
 from probseq.part import Part, require
 from probseq.protocols import Likelihood
 
@@ -60,7 +61,7 @@ class BernoulliStop(Part):
     def emit(
         self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
     ) -> NextStep:
-        logit = self.project(features).squeeze(-1)
+        logit = at_least_float32(self.project(features)).squeeze(-1)
         return NextStep(likelihood(features), F.logsigmoid(logit), F.logsigmoid(-logit))
 
 

@@ -198,6 +198,9 @@ def test_precisions(precision):
     result = ps.fit(model, train, train, max_epochs=3, learning_rate=1e-2, precision=precision, **quiet)
     assert all(torch.isfinite(torch.tensor(e["train_nats"])) for e in result.history)
     assert model.log_prob(train).mean().item() > before
+    # Held-out nats are exact in any training precision.
+    nats = -model.log_prob(train).sum().item() / int(train.decisions.sum())
+    assert result.nats == pytest.approx(nats, rel=1e-6)
 
 
 def test_logs_and_checkpoints_are_kept(tmp_path):

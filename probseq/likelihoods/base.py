@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor
+from torch import Tensor, nn
 
+from probseq.numerics import at_least_float32
 from probseq.part import Part, require
 from probseq.protocols import Element
 
@@ -17,6 +18,12 @@ class LikelihoodPart(Part):
 
     kind: ClassVar[str] = "likelihood"
     takes_symbols: ClassVar[bool] = False
+
+    project: nn.Linear
+
+    def raw(self, features: Float[Tensor, "*b h"]) -> Float[Tensor, "*b p"]:
+        """The unconstrained parameters of the law."""
+        return at_least_float32(self.project(features))
 
     def forward(self, features: Float[Tensor, "*b h"]) -> TorchDistributionMixin:
         raise NotImplementedError

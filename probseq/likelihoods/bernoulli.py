@@ -20,4 +20,4 @@ class Bernoulli(LikelihoodPart):
         self.project = nn.Linear(features, require_vector(self, element))
 
     def forward(self, features: Float[Tensor, "*b h"]) -> dist.Independent:
-        return dist.Bernoulli(logits=self.project(features), validate_args=False).to_event(1)
+        return dist.Bernoulli(logits=self.raw(features), validate_args=False).to_event(1)

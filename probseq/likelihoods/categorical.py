@@ -31,7 +31,7 @@ class Categorical(LikelihoodPart):
 
     def logits(self, features: Float[Tensor, "*b h"]) -> Float[Tensor, "*b v"]:
         """Unnormalised log-probabilities; the end, if it is a symbol, comes last."""
-        return self.project(features)
+        return self.raw(features)
 
     def forward(self, features: Float[Tensor, "*b h"]) -> dist.Categorical:
         return dist.Categorical(logits=self.logits(features), validate_args=False)

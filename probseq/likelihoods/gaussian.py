@@ -44,9 +44,9 @@ class Gaussian(LikelihoodPart):
 
     def forward(self, features: Float[Tensor, "*b h"]) -> dist.Independent:
         if self.scale is not None:
-            loc = self.project(features)
+            loc = self.raw(features)
             scale = torch.full_like(loc, self.scale)
         else:
-            loc, raw = self.project(features).split(self.dim, -1)
+            loc, raw = self.raw(features).split(self.dim, -1)
             scale = self.min_scale + F.softplus(raw + math.log(math.e - 1))
         return dist.Normal(loc, scale, validate_args=False).to_event(1)

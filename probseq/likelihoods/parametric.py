@@ -126,7 +126,7 @@ class Parametric(LikelihoodPart):
             name: torch.as_tensor(value, dtype=features.dtype, device=features.device)
             for name, value in self.fixed.items()
         }
-        raws = self.project(features).split(self.widths, -1)
+        raws = self.raw(features).split(self.widths, -1)
         for raw, (name, shape) in zip(raws, self.shapes.items(), strict=True):
             parameters[name] = transform_to(self.constraints[name])(raw.reshape(*batch, *shape))
         law = self.family(**parameters, validate_args=False)

@@ -16,8 +16,10 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from probseq.context import Context
 from probseq.inference.score import check
 from probseq.model import SequenceModel
 from probseq.training.batches import Batches, Data
@@ -47,8 +49,13 @@ class _InterruptedError(Exception):
 
 
 class _Progress(TQDMProgressBar):
+    """One line an epoch: nats per decision, the held-out figure, and the best one."""
+
     def __init__(self) -> None:
         super().__init__(refresh_rate=20)
+
+    def init_validation_tqdm(self) -> Any:
+        return Tqdm(disable=True)
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         module: Any = pl_module
@@ -227,7 +234,9 @@ def _checked(model: SequenceModel, data: Any, name: str) -> Data:
         model.encode(data.context, len(sequences))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    return Data(sequences, data.context)
+    if model.context is None or isinstance(data.context, Context):
+        return Data(sequences, data.context)
+    return Data(sequences, model.context.conform(data.context))
 
 
 def _callbacks(folder: Path, validated: bool, patience: int | None, progress: bool) -> list[Callback]:

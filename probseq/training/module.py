@@ -132,7 +132,9 @@ class MaximumLikelihood(L.LightningModule):
         self._look()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        log_prob = self.model.log_prob(batch.data.sequences, batch.data.context, validate=False)
+        # What is reported is exact: no reduced precision here.
+        with torch.autocast(self.device.type, enabled=False):
+            log_prob = self.model.log_prob(batch.data.sequences, batch.data.context, validate=False)
         self._add("validation", -batch.weight * log_prob.sum(), batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -1,0 +1,79 @@
+"""How probable is a name? makemore's names, in its split."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import jsonargparse
+
+from experiments import letters
+from experiments.report import destination, write
+from probseq.datasets import names, words
+from probseq.datasets.splits import Texts
+
+FULL = letters.Settings(size=512, embedding_dropout=0.2, dropout=0.5, epochs=40, batch_size=256, learning_rate=2e-3)
+SMOKE = letters.Settings(size=32, dim=16, epochs=2, batch_size=64)
+TARGET = 1.935
+SHOWN = ["emma", "olivia", "christopher", "maximilian", "xavien", "yuheng", "zzyzx"]
+
+
+def main() -> None:
+    """Train, compare, show."""
+    parser = jsonargparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="seconds, on a tenth of the data")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the order; the split is fixed")
+    options = parser.parse_args()
+    data = _smoke_data() if options.smoke else names()
+    settings = letters.Settings(**{**vars(SMOKE if options.smoke else FULL), "seed": options.seed})
+    folder = destination(__file__, options.smoke)
+    grams = letters.n_grams(data, range(1, 8), ("witten-bell", "kneser-ney"))
+    trained = letters.train(data, settings)
+    model, gram = trained.model, letters.best(grams)
+    _, validation, test = data.sequences()
+    scores = {part: letters.nats(model, y) for part, y in (("validation", validation), ("test", test))}
+    rows = [
+        (f"{gram['order']}-gram, {gram['smoothing']}", gram["validation"]),
+        ("MLP (makemore)", 2.105),
+        ("WaveNet-like (makemore)", 1.9937),
+        (f"network, {trained.parameters:,} weights", scores["validation"]),
+    ]
+    print(f"\nTrained in {trained.seconds:.0f} s.\n\n{letters.comparison(rows)}\n")
+    print(f"On the test names: {scores['test']:.4f}.\n\n{letters.scored(model, data, SHOWN)}\n")
+    made_up = letters.invented(model, data, 24, options.seed)
+    print("Names it made up: " + ", ".join(made_up))
+    observed, learned, cut = letters.lengths(model, data, 10_000, options.seed)
+    letters.draw_learning_curve(
+        trained.result.history, [(f"{gram['order']}-gram", gram["validation"])], folder / "learning_curve.png"
+    )
+    letters.draw_lengths(observed, learned, folder / "lengths.png")
+    letters.draw_surprise(model, data, SHOWN, folder / "surprise.png")
+    results = {
+        "question": __doc__,
+        "settings": vars(settings),
+        "nats": scores,
+        "target": TARGET,
+        "met": scores["validation"] <= TARGET,
+        "n_grams": grams,
+        "seconds": trained.seconds,
+        "best_epoch": trained.result.epoch,
+        "length_total_variation": 0.5 * float((observed - learned).abs().sum()),
+        "samples_cut_at_40": cut,
+        "made_up": made_up,
+        "history": trained.result.history,
+    }
+    write(results, folder)
+    print(f"\nFigures and results.json are in {folder}.")
+
+
+def _smoke_data() -> Texts:
+    """Words, which are embedded, in the place of names, which may be absent."""
+    data = words()
+    plain = [[w for w in part if "'" not in w] for part in (data.train, data.validation, data.test)]
+    return Texts(data.alphabet, plain[0][:4000], plain[1][:500], plain[2][:500])
+
+
+if __name__ == "__main__":
+    main()

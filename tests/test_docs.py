@@ -1,0 +1,33 @@
+"""What the documents say runs."""
+
+import re
+from pathlib import Path
+
+import torch
+
+import probseq as ps
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
+
+
+def test_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("README.md"):
+        exec(compile(block, "README.md", "exec"), names)
+    y, x = names["y"], names["x"]
+    names["latent"](y.dense(20))
+    assert torch.equal(ps.load("runs/model").log_prob(y, x), names["model"].log_prob(y, x))
+
+
+def test_the_parts_of_the_contributing_page_keep_the_laws(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("CONTRIBUTING.md"):
+        if "tests/parts.py" not in block:
+            exec(compile(block, "CONTRIBUTING.md", "exec"), names)
+    assert any(isinstance(value, ps.SequenceModel) for value in names.values())
