@@ -60,6 +60,52 @@ class Trained:
         object.__setattr__(self, "parameters", sum(p.numel() for p in self.model.parameters()))
 
 
+@dataclass(frozen=True)
+class Study:
+    """A trained network, the n-grams beside it, and what is written of them."""
+
+    trained: Trained
+    grams: list[dict[str, Any]]
+    observed: torch.Tensor
+    learned: torch.Tensor
+    made_up: list[str]
+    results: dict[str, Any]
+
+    @property
+    def gram(self) -> dict[str, Any]:
+        """The n-gram that the validation part prefers."""
+        return best(self.grams)
+
+
+def study(
+    data: Texts, settings: Settings, folder: Path, orders: range, smoothings: tuple[str, ...], shown: list[str]
+) -> Study:
+    """Train a network and n-grams, sample, and draw the three pictures into `folder`."""
+    grams = n_grams(data, orders, smoothings)
+    trained = train(data, settings)
+    model, gram = trained.model, best(grams)
+    _, validation, test = data.sequences()
+    observed, learned, cut = lengths(model, data, 10_000, settings.seed)
+    made_up = invented(model, data, 24, settings.seed)
+    history = trained.result.history
+    draw_learning_curve(history, [(f"{gram['order']}-gram", gram["validation"])], folder / "learning_curve.png")
+    draw_lengths(observed, learned, folder / "lengths.png")
+    draw_surprise(model, data, shown, folder / "surprise.png")
+    results = {
+        "settings": vars(settings),
+        "parameters": trained.parameters,
+        "nats": {"validation": nats(model, validation), "test": nats(model, test)},
+        "n_grams": grams,
+        "seconds": trained.seconds,
+        "best_epoch": trained.result.epoch,
+        "length_total_variation": 0.5 * float((observed - learned).abs().sum()),
+        "samples_cut_at_40": cut,
+        "made_up": made_up,
+        "history": history,
+    }
+    return Study(trained, grams, observed, learned, made_up, results)
+
+
 def train(data: Texts, settings: Settings, directory: Path | None = None, progress: bool = True) -> Trained:
     """Fit a network by maximum likelihood, with the best weights on the validation words."""
     training, validation, _ = data.sequences()

@@ -11,6 +11,7 @@ fails. Where a law needs sequences it draws them from the model itself.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from typing import Any
 
@@ -103,26 +104,14 @@ def check_density(model: Autoregressive, context: Any = None, tolerance: float =
     """
     y = ragged(model, context)
     features, state = model.unroll(Context.none(len(y)) if context is None else context, y.filled(0).values)
-    step = model.emit(features.flatten(0, 1), _positions(features), state.context.select(_rows(features)))
     u = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
     grid = u.sinh().reshape(-1, 1, 1).to(features)
-    for k in range(step.log_go.shape[0]):
-        one = model.emit(features.flatten(0, 1)[k : k + 1], _positions(features)[k : k + 1], _one(state, features, k))
-        density = (one.element.log_prob(grid).squeeze(-1) + u.cosh().log()).exp()
+    for row, position in itertools.product(range(len(y)), range(features.shape[1])):
+        one = state.context.select(torch.tensor([row]))
+        law = model.emit(features[row : row + 1, position], torch.tensor([position]), one).element
+        density = (law.log_prob(grid).squeeze(-1) + u.cosh().log()).exp()
         mass = float(torch.trapezoid(density.detach(), u))
         assert abs(mass - 1) <= tolerance, f"the density integrates to {mass!r}, not 1"
-
-
-def _rows(features: Tensor) -> Tensor:
-    return torch.arange(features.shape[0]).repeat_interleave(features.shape[1])
-
-
-def _positions(features: Tensor) -> Tensor:
-    return torch.arange(features.shape[1]).repeat(features.shape[0])
-
-
-def _one(state: Any, features: Tensor, k: int) -> Context:
-    return state.context.select(_rows(features)[k : k + 1])
 
 
 def check_stop_pair(model: Autoregressive, context: Any = None) -> None:

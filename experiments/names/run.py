@@ -17,6 +17,8 @@ from probseq.datasets.splits import Texts
 FULL = letters.Settings(size=512, embedding_dropout=0.2, dropout=0.5, epochs=40, batch_size=256, learning_rate=2e-3)
 SMOKE = letters.Settings(size=32, dim=16, epochs=2, batch_size=64)
 TARGET = 1.935
+"""Nats a character on the validation names."""
+
 SHOWN = ["emma", "olivia", "christopher", "maximilian", "xavien", "yuheng", "zzyzx"]
 
 
@@ -29,42 +31,18 @@ def main() -> None:
     data = _smoke_data() if options.smoke else names()
     settings = letters.Settings(**{**vars(SMOKE if options.smoke else FULL), "seed": options.seed})
     folder = destination(__file__, options.smoke)
-    grams = letters.n_grams(data, range(1, 8), ("witten-bell", "kneser-ney"))
-    trained = letters.train(data, settings)
-    model, gram = trained.model, letters.best(grams)
-    _, validation, test = data.sequences()
-    scores = {part: letters.nats(model, y) for part, y in (("validation", validation), ("test", test))}
+    study = letters.study(data, settings, folder, range(1, 8), ("witten-bell", "kneser-ney"), SHOWN)
+    nats, gram = study.results["nats"], study.gram
     rows = [
         (f"{gram['order']}-gram, {gram['smoothing']}", gram["validation"]),
         ("MLP (makemore)", 2.105),
         ("WaveNet-like (makemore)", 1.9937),
-        (f"network, {trained.parameters:,} weights", scores["validation"]),
+        (f"network, {study.trained.parameters:,} weights", nats["validation"]),
     ]
-    print(f"\nTrained in {trained.seconds:.0f} s.\n\n{letters.comparison(rows)}\n")
-    print(f"On the test names: {scores['test']:.4f}.\n\n{letters.scored(model, data, SHOWN)}\n")
-    made_up = letters.invented(model, data, 24, options.seed)
-    print("Names it made up: " + ", ".join(made_up))
-    observed, learned, cut = letters.lengths(model, data, 10_000, options.seed)
-    letters.draw_learning_curve(
-        trained.result.history, [(f"{gram['order']}-gram", gram["validation"])], folder / "learning_curve.png"
-    )
-    letters.draw_lengths(observed, learned, folder / "lengths.png")
-    letters.draw_surprise(model, data, SHOWN, folder / "surprise.png")
-    results = {
-        "question": __doc__,
-        "settings": vars(settings),
-        "nats": scores,
-        "target": TARGET,
-        "met": scores["validation"] <= TARGET,
-        "n_grams": grams,
-        "seconds": trained.seconds,
-        "best_epoch": trained.result.epoch,
-        "length_total_variation": 0.5 * float((observed - learned).abs().sum()),
-        "samples_cut_at_40": cut,
-        "made_up": made_up,
-        "history": trained.result.history,
-    }
-    write(results, folder)
+    print(f"\nTrained in {study.trained.seconds:.0f} s.\n\n{letters.comparison(rows)}\n")
+    print(f"On the test names: {nats['test']:.4f}.\n\n{letters.scored(study.trained.model, data, SHOWN)}\n")
+    print("Names it made up: " + ", ".join(study.made_up))
+    write({"question": __doc__, "target": TARGET, "met": nats["validation"] <= TARGET, **study.results}, folder)
     print(f"\nFigures and results.json are in {folder}.")
 
 

@@ -23,6 +23,9 @@ FULL = letters.Settings(
 DEMO = letters.Settings(size=256, embedding_dropout=0.05, dropout=0.1, epochs=10, batch_size=256)
 SMOKE = letters.Settings(size=32, dim=16, epochs=2, batch_size=64)
 
+TARGET = 0.10
+"""Nats a character below the best n-gram."""
+
 SHOWN = ["probability", "sequence", "hidden", "through", "rhythm", "knight", "bayes's", "gaussian", "zyzzyva", "qqqq"]
 
 
@@ -42,57 +45,35 @@ def main() -> None:
     run(data, settings, folder, range(1, 6) if options.demo else range(1, 8), demo=options.demo)
 
 
-def run(data: Texts, settings: letters.Settings, folder: Path, orders: range, demo: bool) -> dict[str, Any]:
+def run(data: Texts, settings: letters.Settings, folder: Path, orders: range, demo: bool) -> None:
     """The whole experiment."""
     print(f"{len(data.train):,} words to learn from, {len(data.test):,} held out; {len(data.alphabet)} letters.\n")
     smoothings = ("kneser-ney",) if demo else ("witten-bell", "kneser-ney")
-    grams = letters.n_grams(data, orders, smoothings)
-    trained = letters.train(data, settings)
-    model, test = trained.model, data.sequences()[2]
-    network, gram = letters.nats(model, test), letters.best(grams)
-    unigram = next(row for row in grams if row["order"] == 1)
+    study = letters.study(data, settings, folder, orders, smoothings, SHOWN)
+    model, gram, network = study.trained.model, study.gram, study.results["nats"]["test"]
+    unigram = next(row for row in study.grams if row["order"] == 1)
     scores = [
         ("uniform", math.log(len(data.alphabet) + 1)),
         ("unigram", unigram["test"]),
         (f"{gram['order']}-gram, {gram['smoothing']}", gram["test"]),
-        (f"network, {trained.parameters:,} weights", network),
+        (f"network, {study.trained.parameters:,} weights", network),
     ]
-    print(f"\nTrained in {trained.seconds:.0f} s.\n\n{letters.comparison(scores)}\n")
+    print(f"\nTrained in {study.trained.seconds:.0f} s.\n\n{letters.comparison(scores)}\n")
     print(letters.scored(model, data, SHOWN))
-    made_up = letters.invented(model, data, 24, settings.seed)
-    print("\nWords it made up: " + ", ".join(made_up) + "\n")
-    observed, learned, cut = letters.lengths(model, data, 10_000, settings.seed)
-    rows = [(n, float(observed[n]), float(learned[n])) for n in range(1, min(16, len(observed)))]
+    print("\nWords it made up: " + ", ".join(study.made_up) + "\n")
+    lengths = range(1, min(16, len(study.observed)))
+    rows = [(n, float(study.observed[n]), float(study.learned[n])) for n in lengths]
     print(table(("length", "held-out", "model"), rows))
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [(f"{gram['order']}-gram", gram["validation"])]
-    letters.draw_learning_curve(trained.result.history, lines, folder / "learning_curve.png")
-    letters.draw_lengths(observed, learned, folder / "lengths.png")
-    letters.draw_surprise(model, data, SHOWN, folder / "surprise.png")
-    results = {
-        "question": __doc__,
-        "settings": vars(settings),
-        "test_nats": dict(scores),
-        "n_grams": grams,
-        "better_than_best_n_gram": gram["test"] - network,
-        "better_than_best_witten_bell": _gain(grams, "witten-bell", network),
-        "target": 0.10,
-        "seconds": trained.seconds,
-        "best_epoch": trained.result.epoch,
-        "length_total_variation": 0.5 * float((observed - learned).abs().sum()),
-        "samples_cut_at_40": cut,
-        "made_up": made_up,
-        "history": trained.result.history,
-    }
-    write(results, folder)
-    saved = ps.save(model, Path("runs/words")) if demo else None
-    print(f"\nFigures and results.json are in {folder}." + (f" The model is in {saved}: ps.load(…)." if saved else ""))
-    return results
+    gains = {smoothing: _gain(study.grams, smoothing, network) for smoothing in smoothings}
+    write({"question": __doc__, "target": TARGET, "better_than_best": gains, **study.results}, folder)
+    print(f"\nFigures and results.json are in {folder}.")
+    if demo:
+        print(f"The model is in {ps.save(model, 'runs/words')}: probseq.load('runs/words').")
 
 
-def _gain(grams: list[dict[str, Any]], smoothing: str, network: float) -> float | None:
-    rows = [row for row in grams if row["smoothing"] == smoothing]
-    return letters.best(rows)["test"] - network if rows else None
+def _gain(grams: list[dict[str, Any]], smoothing: str, network: float) -> float:
+    """Nats a character, on the test words, below the best n-gram of a smoothing."""
+    return letters.best([row for row in grams if row["smoothing"] == smoothing])["test"] - network
 
 
 if __name__ == "__main__":
