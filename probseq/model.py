@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -178,6 +180,27 @@ class SequenceModel(Face, nn.Module):
         outcomes[rows, y.lengths.to(y.device, non_blocking=True)] = self.element.size
         slots = Ragged(y.decisions, outcomes.shape[1], y.device)
         return slots.scatter(self.likelihood.log_prob(slots.gather(features), slots.gather(outcomes))).sum(-1)
+
+    def bind(self, weights: Mapping[str, Tensor]) -> SequenceModel:
+        """The same model with other tensors for some of its parameters, for weights that have priors.
+
+        A distribution is evaluated after `model(x)` has returned, so `torch.func.functional_call`, which puts the
+        old weights back by then, would be silently ignored; a bound model keeps what it is given, and gradients
+        reach it.
+
+        Args:
+            weights: tensors by the names and in the shapes of `named_parameters()`.
+
+        Raises:
+            ValueError: a name or a shape that the model does not have.
+        """
+        parameters = dict(self.named_parameters())
+        for name, tensor in weights.items():
+            if name not in parameters or tensor.shape != parameters[name].shape:
+                expected = tuple(parameters[name].shape) if name in parameters else f"one of {sorted(parameters)}"
+                raise ValueError(f"cannot bind {name} of shape {tuple(tensor.shape)}; expected {expected}.")
+        # deepcopy takes from its memo what it is to stand in for an object; parameters not named stay shared.
+        return copy.deepcopy(self, {id(p): weights.get(name, p) for name, p in parameters.items()})
 
     def forward(self, context: Any = None, max_length: int | None = None) -> SequenceDistribution:
         """P(y | x), truncated to `max_length`, as a Pyro distribution; x may have any batch shape, () included."""

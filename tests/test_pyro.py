@@ -170,8 +170,30 @@ def test_nuts_over_a_context_matches_quadrature(series):
     assert abs(drawn.std() / spread - 1) < 0.4
 
 
+@pytest.mark.parametrize("recurrence", [ps.Elman(4), ps.GRU(4), ps.LSTM(4, layers=2), ps.Unrolled(ps.GRU(4))])
+def test_weights_with_priors_are_bound(recurrence):
+    one, other = (model(ps.Tokens(3), recurrence, ps.Categorical(), ps.EndSymbol(), seed=s) for s in (0, 1))
+    y = other.sample(5, max_length=6, generator=0)
+    weights = {name: p.detach().clone().requires_grad_() for name, p in other.named_parameters()}
+    p = one.bind(weights)(max_length=6)
+    torch.testing.assert_close(p.log_prob(y.dense(6)), other(max_length=6).log_prob(y.dense(6)))
+    gradients = torch.autograd.grad(p.log_prob(y.dense(6)).sum(), list(weights.values()))
+    expected = torch.autograd.grad(other(max_length=6).log_prob(y.dense(6)).sum(), list(other.parameters()))
+    for got, wanted in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+    assert not torch.equal(one.log_prob(y), other.log_prob(y))
+
+
+def test_some_weights_are_bound_and_the_rest_are_shared(letters):
+    prior = torch.zeros_like(letters.likelihood.project.bias)
+    bound = letters.bind({"likelihood.project.bias": prior})
+    assert bound.first is letters.first
+    assert bound.likelihood.project.bias is prior
+    with pytest.raises(ValueError, match=r"cannot bind nothing of shape \(3,\); expected one of"):
+        letters.bind({"nothing": torch.zeros(3)})
+
+
 def test_render_model(letters):
-    pytest.importorskip("graphviz")
     pyro.render_model(lambda: pyro.sample("y", letters(max_length=3)))
 
 
