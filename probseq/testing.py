@@ -87,6 +87,22 @@ def _assert_trees_close(a: Any, b: Any) -> None:
         _close(left, right, TIGHT)
 
 
+def check_select(model: Autoregressive, context: Any = None) -> None:
+    """Rows of a state go on as they would have: select, then read, is read, then select; contexts go along."""
+    y = ragged(model, context).filled(0).values
+    rows = torch.tensor([len(y) - 1, 0, len(y) - 1])
+    start = model.start(Context.none(len(y)) if context is None else context)
+    _, middle = model.extend(start, y[:, :1])
+    features, end = model.extend(middle, y[:, 1:])
+    chosen, chosen_end = model.extend(middle.select(rows), y[rows, 1:])
+    _close(chosen, features[rows], TIGHT)
+    _assert_trees_close(chosen_end, end.select(rows))
+    for state, chosen_state in ((middle, middle.select(rows)), (end, chosen_end)):
+        step = model.emit(state.features, state.position, state.context)
+        again = model.emit(chosen_state.features, chosen_state.position, chosen_state.context)
+        _close(again.log_stop.exp(), step.log_stop.exp()[rows], TIGHT)
+
+
 def check_normalised(model: Autoregressive, length: int, context: Any = None, tolerance: float = 1e-10) -> None:
     """Σ P over the sequences that ended before `length` and the open ones of that length is 1, by enumeration.
 

@@ -15,6 +15,11 @@ def test_reading_in_pieces_is_reading_at_once(parts):
 
 
 @every
+def test_chosen_rows_go_on_as_they_would_have(parts):
+    testing.check_select(*build(parts, batch=5))
+
+
+@every
 def test_stop_and_go_exhaust_what_can_happen(parts):
     testing.check_stop_pair(*build(parts, batch=5))
 
