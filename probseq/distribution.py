@@ -82,6 +82,8 @@ class SequenceDistribution(TorchDistribution):
             context = model.start(context).context
         if max_length is None:
             max_length = DEFAULT_MAX_LENGTH if model.max_length is None else model.max_length
+        if max_length < 0:
+            raise ValueError(f"max_length must be 0 or more; got {max_length}.")
         self.model, self.context, self.max_length = model, context, max_length
         batch_shape = (context.batch,) if batch_shape is None else batch_shape
         super().__init__(torch.Size(batch_shape), torch.Size((max_length, *model.element.shape)), validate_args)
@@ -99,7 +101,9 @@ class SequenceDistribution(TorchDistribution):
         """The same law at every place of a larger batch shape."""
         batch_shape = torch.Size(batch_shape)
         rows = self._rows(batch_shape)
-        return SequenceDistribution(self.model, self.context.select(rows), self.max_length, tuple(batch_shape), False)
+        return SequenceDistribution(
+            self.model, self.context.select(rows), self.max_length, tuple(batch_shape), self._validate_args
+        )
 
     def _rows(self, shape: torch.Size) -> Tensor:
         """The row of the context for each place of `shape`, flat."""
@@ -115,9 +119,12 @@ class SequenceDistribution(TorchDistribution):
         return y.reshape(self.context.batch, count, *self.event_shape).transpose(0, 1).reshape(shape)
 
     def log_prob(self, value: Tensor | Sequences) -> Tensor:
-        """log P in nats, shape = the value's broadcast with the batch shape. `Sequences` are taken too."""
+        """log P in nats, shape = the value's broadcast with the batch shape.
+
+        `Sequences` are taken too, unless they hold an open one below `max_length`, which no dense value stands for.
+        """
         if isinstance(value, Sequences):
-            value = value.dense(self.max_length)
+            value = self._dense(value)
         if self._validate_args:
             self._check(value)
         dims = len(self.model.element.shape)
@@ -128,7 +135,19 @@ class SequenceDistribution(TorchDistribution):
         y = Sequences.from_dense(flat, self.max_length, dims)
         return self.model.log_prob(y, self.context.select(self._rows(shape))).reshape(shape)
 
+    def _dense(self, y: Sequences) -> Tensor:
+        y = self.model.element.conform(y)
+        if bool((~y.ended & (y.lengths < self.max_length)).any()):
+            raise ValueError(
+                f"an open sequence of fewer than max_length = {self.max_length} elements has no dense form, where it "
+                "would count as ended. Use model.log_prob(y, context)."
+            )
+        return y.dense(self.max_length)
+
     def _check(self, value: Tensor) -> None:
+        if value.is_floating_point() == self.model.element.discrete:
+            kind = "integers, unused slots −1" if self.model.element.discrete else "floats, unused slots NaN"
+            raise ValueError(f"expected values that are {kind}; got {value.dtype}. Convert the values.")
         element = tuple(self.model.element.shape)
         got = tuple(value.shape[value.ndim - len(element) :]) if element else ()
         longest = value.shape[value.ndim - 1 - len(element)] if value.ndim > len(element) else 0

@@ -17,7 +17,6 @@ from probseq.inference.score import check, score_features
 from probseq.nextstep import NextStep
 from probseq.part import Part
 from probseq.sequences import Sequences
-from probseq.shapes import Ragged
 
 
 class SequenceModel(Face, nn.Module):
@@ -172,14 +171,8 @@ class SequenceModel(Face, nn.Module):
         y = check(self, y) if validate else y
         y = y.to(self.first.device)
         features, state = self.unroll(self.encode(context, len(y), validate), y.values)
-        if not self.stop.symbols:
-            return score_features(self, features, state.context, y).log_prob
-        # The end is one outcome among the symbols: one softmax over all steps.
-        outcomes = torch.cat([y.values, y.values.new_zeros(len(y), 1)], 1)
-        rows = torch.arange(len(y), device=y.device)
-        outcomes[rows, y.lengths.to(y.device, non_blocking=True)] = self.element.size
-        slots = Ragged(y.decisions, outcomes.shape[1], y.device)
-        return slots.scatter(self.likelihood.log_prob(slots.gather(features), slots.gather(outcomes))).sum(-1)
+        fused = self.stop.log_prob(self.likelihood, features, y)
+        return score_features(self, features, state.context, y).log_prob if fused is None else fused
 
     def bind(self, weights: Mapping[str, Tensor]) -> SequenceModel:
         """The same model with other tensors for some of its parameters, for weights that have priors.

@@ -64,7 +64,10 @@ class Program:
             raise ValueError(f"the program has {self.length} steps; got a sequence of {int(y.lengths.max())}.")
         if bool((~y.ended & (y.lengths < self.length)).any()):
             raise ValueError(f"an open sequence must fill the program's {self.length} steps.")
+        # An element of y stands in the padding: 0 may lie outside a support, where gradients are NaN.
+        real = y.values[y.mask()]
         padded = y.pad(self.length)
+        padded = padded.filled(real[0]) if len(real) else padded
         lengths = y.lengths.to(y.device)
         sites = {f"y_{t}": padded.values[:, t - 1] for t in range(1, self.length + 1)}
         return sites | {f"stop_{t}": (lengths == t - 1).long() for t in range(1, self.length + 1)}

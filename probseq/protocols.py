@@ -139,7 +139,8 @@ class Likelihood(Protocol):
     """A part: the law of the next element, given features, and given that there is one."""
 
     takes_symbols: bool
-    """Whether `build` can add outcomes to the alphabet, as EndSymbol asks."""
+    """Whether `build` can add outcomes to the alphabet, as EndSymbol asks. Such a likelihood has `logits(features)`,
+    those of the added outcomes last, and `end`, the number of the first of them, which its `log_prob` takes too."""
 
     def build(self, features: int, element: Element, symbols: int = 0) -> None: ...
 
@@ -168,6 +169,15 @@ class Stop(Protocol):
     def emit(
         self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
     ) -> NextStep: ...
+
+    def log_prob(
+        self, likelihood: Likelihood, features: Float[Tensor, "b m h"], y: Sequences
+    ) -> Float[Tensor, " b"] | None:
+        """log P(y | x) from the features that `unroll` gave, where there is a faster way than by factors, else None.
+
+        The fused law binds it to `emit`.
+        """
+        ...
 
 
 @runtime_checkable

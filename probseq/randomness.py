@@ -22,7 +22,15 @@ def seeded(generator: Seed, device: torch.device) -> Iterator[None]:
         return
     if isinstance(generator, torch.Generator):
         generator = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(generator)
+    globals_ = [torch.default_generator]
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        globals_.append(torch.cuda.default_generators[index])
+    states = [each.get_state() for each in globals_]
+    try:
+        for each in globals_:
+            each.manual_seed(generator)
         yield
+    finally:
+        for each, state in zip(globals_, states, strict=True):
+            each.set_state(state)

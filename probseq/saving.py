@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import numbers
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ def save(model: SequenceModel, folder: str | Path) -> Path:
     one step. A full disk or a crash before that step leaves the old save as it was.
 
     Raises:
-        SaveError: a part's choice cannot be written as plain text, or the folder cannot be written.
+        SaveError: a part's choice cannot be written as plain text, the folder cannot be written, or it holds a
+            config.json that is not a saved model's.
 
     >>> import tempfile, probseq as ps
     >>> model = ps.SequenceModel(ps.Tokens(3), ps.GRU(4), ps.Categorical(), ps.EndSymbol())
@@ -58,15 +60,15 @@ def save(model: SequenceModel, folder: str | Path) -> Path:
         "weights": name,
         "sha256": digest,
     }
+    before = _read_config(folder)["weights"] if (folder / CONFIG).exists() else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / name, weights)
         _replace(folder / CONFIG, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise SaveError(f"{folder} was not saved: {error}. What stood there before is unchanged.") from error
-    for stale in folder.glob("weights-*.safetensors"):
-        if stale.name != name:
-            stale.unlink(missing_ok=True)
+    if before is not None and before != name:
+        (folder / Path(before).name).unlink(missing_ok=True)
     return folder
 
 
@@ -89,11 +91,13 @@ def load(folder: str | Path, parts: Sequence[type[Part]] = (), device: Any = "cp
         model = SequenceModel(**made).to(getattr(torch, config["dtype"]))
         path = folder / Path(config["weights"]).name
         expected = config["sha256"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except SaveError:
+        raise
+    except Exception as error:  # a damaged config can ask for anything
         raise SaveError(f"{folder / CONFIG} is damaged: {error!r}. Restore it, or save the model again.") from error
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SaveError(f"the weights of {folder} cannot be read: {error}.") from error
     if hashlib.sha256(data).hexdigest() != expected:
         raise SaveError(f"{path} is damaged: its checksum is not the one in {CONFIG}. Restore it, or save again.")
@@ -109,7 +113,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SaveError(f"{folder} holds no saved model: it has no {CONFIG}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SaveError(f"{folder / CONFIG} cannot be read: {error}.") from error
     if not isinstance(config, dict) or config.get("model") != "SequenceModel":
         raise SaveError(f"{folder / CONFIG} is not the config of a SequenceModel. Was it saved by another program?")
@@ -140,6 +144,8 @@ def _encode(value: Any) -> Any:
         return [_encode(choice) for choice in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, numbers.Real):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
     raise SaveError(f"a part's choices must be plain values to be saved; got {type(value).__name__}.")
 
 
@@ -166,6 +172,9 @@ def _replace(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -39,7 +39,10 @@ class Sequences:
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(f"values must be a tensor (batch, time, *element); got {got}. Try Sequences.of(list).")
         batch, time = values.shape[:2]
-        lengths = torch.as_tensor(lengths).detach().to("cpu", torch.int64)
+        lengths = torch.as_tensor(lengths).detach()
+        if lengths.numel() and (lengths.is_floating_point() or lengths.dtype == torch.bool):
+            raise ValueError(f"lengths must be integers; got {lengths.dtype}.")
+        lengths = lengths.to("cpu", torch.int64)
         ended = torch.as_tensor(ended).detach().to("cpu", torch.bool)
         ended = ended.expand(batch).clone() if ended.ndim == 0 else ended
         for name, given in (("lengths", lengths), ("ended", ended)):
@@ -67,7 +70,10 @@ class Sequences:
 
         Raises:
             ValueError: the items' elements differ in shape.
+            TypeError: an item is a string.
         """
+        if any(isinstance(item, str) for item in items):
+            raise TypeError("a string is no sequence of numbers. Use probseq.datasets.Alphabet(symbols).encode(texts).")
         tensors = [torch.as_tensor(item) for item in items]
         filled = [tensor for tensor in tensors if tensor.numel()]
         shapes = {tuple(tensor.shape[1:]) for tensor in filled}
@@ -91,7 +97,13 @@ class Sequences:
 
     @staticmethod
     def cat(batches: Sequence[Sequences]) -> Sequences:
-        """One batch of several, in order; the shorter ones are padded."""
+        """One batch of several, in order; the shorter ones are padded.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not batches:
+            raise ValueError("cat needs one batch at least; got none.")
         width = max(batch.values.shape[1] for batch in batches)
         return Sequences(
             torch.cat([batch.pad(width).values for batch in batches]),
@@ -103,7 +115,13 @@ class Sequences:
         return self.values.shape[0]
 
     def __getitem__(self, i: int) -> Tensor:
-        """The i-th sequence without its padding, (tᵢ, *e)."""
+        """The i-th sequence without its padding, (tᵢ, *e).
+
+        Raises:
+            TypeError: i is not an integer.
+        """
+        if not isinstance(i, int):
+            raise TypeError(f"an index gives one sequence; got {i!r}. For several, use select([…]).")
         return self.values[i, : int(self.lengths[i])]
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -156,8 +174,11 @@ class Sequences:
         """True where values are real, on their device."""
         return slot_mask(self.lengths, self.values.shape[1]).to(self.device, non_blocking=True)
 
-    def filled(self, value: float | int) -> Sequences:
-        """With `value` in the padding. A `where`, not a product: NaN in the padding leaves no trace in gradients."""
+    def filled(self, value: Any) -> Sequences:
+        """With `value`, a number or an element (*e), in the padding.
+
+        A `where`, not a product: NaN in the padding leaves no trace in gradients.
+        """
         if bool((self.lengths == self.values.shape[1]).all()):
             return self
         mask = self.mask().reshape(*self.values.shape[:2], *[1] * (self.values.ndim - 2))
@@ -176,8 +197,10 @@ class Sequences:
             raise ValueError(
                 f"max_length {max_length} is below the longest sequence, {longest}. Use cut({max_length})."
             )
-        unused = float("nan") if self.values.is_floating_point() else -1
-        return self.trim().pad(max_length).filled(unused).values
+        real = self.values.is_floating_point()
+        # Unsigned integers and bools have no −1.
+        y = self if real else self.to(dtype=torch.int64)
+        return y.trim().pad(max_length).filled(float("nan") if real else -1).values
 
     @staticmethod
     def from_dense(values: Tensor, max_length: int, element_dims: int = 0) -> Sequences:

@@ -16,22 +16,47 @@ from probseq.nextstep import NextStep
 from probseq.numerics import at_least_float32
 from probseq.part import Part, require
 from probseq.protocols import Likelihood
+from probseq.sequences import Sequences
+from probseq.shapes import Ragged
+
+
+class StopPart(Part):
+    """What most stop laws share: no symbol of their own, an end that is not certain, and no faster score."""
+
+    kind: ClassVar[str] = "stop"
+    symbols: ClassVar[int] = 0
+    certain: ClassVar[bool] = False
+    max_length: int | None = None
+
+    def log_prob(
+        self, likelihood: Likelihood, features: Float[Tensor, "b m h"], y: Sequences
+    ) -> Float[Tensor, " b"] | None:
+        return None
 
 
 @dataclass(eq=False, repr=False)
-class EndSymbol(Part):
+class EndSymbol(StopPart):
     """One more symbol of the alphabet, whose draw ends the sequence: exactly the softmax over V + 1 outcomes.
 
     Goodfellow et al., Deep Learning, 10.2.3, first mechanism. Needs a likelihood over symbols: `Categorical()`.
     """
 
-    kind: ClassVar[str] = "stop"
     symbols: ClassVar[int] = 1
-    certain: ClassVar[bool] = False
-    max_length: ClassVar[int | None] = None
 
     def build(self, features: int, summary: int) -> None:
         pass
+
+    def log_prob(
+        self, likelihood: Likelihood, features: Float[Tensor, "b m h"], y: Sequences
+    ) -> Float[Tensor, " b"] | None:
+        """One softmax over all steps, the end being one outcome among the symbols."""
+        if type(self).emit is not EndSymbol.emit:
+            return None
+        outcomes = torch.cat([y.values, y.values.new_zeros(len(y), 1)], 1)
+        rows = torch.arange(len(y), device=y.device)
+        outcomes[rows, y.lengths.to(y.device, non_blocking=True)] = likelihood.end  # type: ignore[attr-defined]
+        slots = Ragged(y.decisions, outcomes.shape[1], y.device)
+        return slots.scatter(likelihood.log_prob(slots.gather(features), slots.gather(outcomes))).sum(-1)
 
     def emit(
         self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
@@ -44,16 +69,11 @@ class EndSymbol(Part):
 
 
 @dataclass(eq=False, repr=False)
-class BernoulliStop(Part):
+class BernoulliStop(StopPart):
     """At each step a coin, whose weight is a learned function of the features, decides to stop.
 
     P(stop) = σ(w·h + c). Goodfellow et al., Deep Learning, 10.2.3, second mechanism: it goes with any likelihood.
     """
-
-    kind: ClassVar[str] = "stop"
-    symbols: ClassVar[int] = 0
-    certain: ClassVar[bool] = False
-    max_length: ClassVar[int | None] = None
 
     def build(self, features: int, summary: int) -> None:
         self.project = nn.Linear(features, 1)
@@ -66,7 +86,7 @@ class BernoulliStop(Part):
 
 
 @dataclass(eq=False, repr=False)
-class LengthStop(Part):
+class LengthStop(StopPart):
     """A learned law over lengths 0…max_length, independent of the elements; given a context, conditioned on it.
 
     P(stop | length ≥ t) = p(t) / Σ_{l ≥ t} p(l), with p = softmax(w + W·summary).
@@ -79,10 +99,6 @@ class LengthStop(Part):
     """
 
     max_length: int  # type: ignore[assignment]
-
-    kind: ClassVar[str] = "stop"
-    symbols: ClassVar[int] = 0
-    certain: ClassVar[bool] = False
 
     gain: ClassVar[float] = 10.0
     """The log-pmf is gain · w: a step of Adam then moves it as fast as a network's logits move."""
@@ -116,7 +132,7 @@ class LengthStop(Part):
 
 
 @dataclass(eq=False, repr=False)
-class FixedLength(Part):
+class FixedLength(StopPart):
     """Exactly `length` elements, with certainty: log_stop is −∞ before and 0 at the end.
 
     Raises:
@@ -125,15 +141,13 @@ class FixedLength(Part):
 
     length: int
 
-    kind: ClassVar[str] = "stop"
-    symbols: ClassVar[int] = 0
     certain: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self.length >= 0, f"FixedLength needs length ≥ 0; got {self.length}.")
 
     @property
-    def max_length(self) -> int:
+    def max_length(self) -> int:  # type: ignore[override]
         return self.length
 
     def build(self, features: int, summary: int) -> None:

@@ -143,6 +143,54 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(m.log_prob(y), m.log_prob(y))
 
 
+def test_a_law_has_no_density_outside_a_support_that_moves():
+    m = model(ps.Reals(1), ps.GRU(4), ps.Parametric(dist.Pareto), ps.FixedLength(2))
+    scale = float(m(max_length=1).model.emit(m.start().features, torch.tensor([0]), m.start().context)
+                  .element.base_dist.scale.detach())  # fmt: skip
+    below = ps.Sequences.of([[[scale / 2], [scale]], [[scale * 2], [1e6]]])
+    log_prob = m.log_prob(below)
+    assert log_prob[0] == -torch.inf
+    assert log_prob[1].isfinite()
+    log_prob[1].backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in m.parameters())
+    counts = model(ps.Reals(1), ps.GRU(4), ps.Parametric(dist.Binomial, {"total_count": 4}), ps.FixedLength(1))
+    assert counts.log_prob(ps.Sequences.of([[[2.5]], [[5.0]]])).tolist() == [-torch.inf, -torch.inf]
+    assert float(counts.log_prob(ps.Sequences.of([[[k]] for k in range(5)])).exp().sum()) == pytest.approx(1)
+
+
+def test_an_own_family_is_not_taken_for_pyros_of_the_same_name():
+    class Normal(dist.LogNormal):
+        pass
+
+    m = model(ps.Reals(1), ps.GRU(4), ps.Parametric(Normal), ps.FixedLength(1))
+    assert m.likelihood.family is Normal
+
+
+def test_one_hot_vectors_are_enumerated():
+    m = model(ps.Reals(3), ps.GRU(4), ps.Parametric(dist.OneHotCategorical), ps.BernoulliStop())
+    law = ps.exact(m, 3)
+    assert len(law.sequences) == 1 + 3 + 9 + 27
+    assert abs(float(law.log_mass)) < 1e-10
+
+
+def test_a_long_enumeration_of_one_symbol():
+    m = model(ps.Tokens(1), ps.GRU(4), ps.Categorical(), ps.BernoulliStop())
+    assert abs(float(ps.exact(m, 1500).log_mass)) < 1e-10
+
+
+def test_an_end_symbol_of_ones_own_is_scored_by_its_own_law():
+    class AtLeastOne(ps.EndSymbol):
+        def emit(self, likelihood, features, position, context):
+            step = super().emit(likelihood, features, position, context)
+            empty = (position == 0).expand(step.log_stop.shape)
+            log_stop = torch.where(empty, -torch.inf, step.log_stop)
+            return ps.NextStep(step.element, log_stop, torch.where(empty, 0.0, step.log_go))
+
+    m = model(ps.Tokens(2), ps.GRU(4), ps.Categorical(), AtLeastOne())
+    assert m.log_prob(ps.Sequences.of([[]])).item() == -torch.inf
+    assert abs(float(ps.exact(m, 4).log_mass)) < 1e-10
+
+
 PYRO_FAMILIES = [
     *["AsymmetricLaplace", "Bernoulli", "Beta", "Cauchy", "Chi2", "ContinuousBernoulli", "Dirichlet", "Exponential"],
     *["FisherSnedecor", "Gamma", "GammaPoisson", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "InverseGamma"],

@@ -91,13 +91,14 @@ def test_ten_and_ten_epochs_are_twenty(tmp_path, options, validated):
 
 
 class _StopAt(L.Callback):
-    """Presses Ctrl-C after a step."""
+    """Presses Ctrl-C once, after a step."""
 
     def __init__(self, step):
-        self.step = step
+        self.step, self.pressed = step, False
 
     def on_train_batch_start(self, trainer, *_):
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and not self.pressed:
+            self.pressed = True
             signal.raise_signal(signal.SIGINT)
 
 
@@ -241,6 +242,9 @@ def test_bad_data_is_refused_before_training():
         ({"batch_size": 0}, "batch_size must be 1 or more"),
         ({"accumulate": 0}, "accumulate must be 1 or more"),
         ({"patience": 2}, "patience needs validation data"),
+        ({"gradient_clip": -1.0}, "gradient_clip must be positive"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"warmup_steps": -1}, "warmup_steps must be 0 or more"),
     ],
 )
 def test_options_out_of_range(options, message):
@@ -272,8 +276,87 @@ def test_a_loss_that_turns_nan_stops_training_and_names_the_batch(tmp_path):
 
 def test_an_impossible_sequence_is_named():
     model = letters(stop=ps.FixedLength(3))
-    with pytest.raises(NonFiniteLossError, match="training sequences 1"):
-        ps.fit(model, ps.Sequences.of([[0, 0, 0], [1]]), batch_size=1, max_epochs=1, **quiet)
+    with pytest.raises(ValueError, match=r"train: sequence 1 ended after 1 elements, but FixedLength\(length=3\)"):
+        ps.fit(model, ps.Sequences.of([[0, 0, 0], [1]]), max_epochs=1, **quiet)
+
+
+class _SpoilLast(L.Callback):
+    """Breaks the weights after the last step of the third epoch."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.current_epoch == 2:
+            next(pl_module.model.parameters()).data.fill_(float("nan"))
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_broken_weights_never_reach_a_checkpoint(tmp_path, validated):
+    model, train = letters(), corpus(12)
+    with pytest.raises(NonFiniteLossError, match="not finite at the end of epoch 2"):
+        ps.fit(model, train, train if validated else None, max_epochs=3, directory=tmp_path, batch_size=12,
+               callbacks=[_SpoilLast()], **quiet)  # fmt: skip
+    for path in tmp_path.glob("*.ckpt"):
+        kept = torch.load(path, weights_only=True)
+        assert all(w.isfinite().all() for w in kept["state_dict"].values())
+
+
+def test_a_new_run_does_not_take_an_old_ones_checkpoints(tmp_path):
+    train = corpus()
+    ps.fit(letters(), train, train, max_epochs=2, directory=tmp_path, **quiet)
+    model = letters(seed=7)
+    before = weights(model)
+    result = ps.fit(model, train, train, max_epochs=3, directory=tmp_path, max_time={"seconds": 0}, **quiet)
+    assert result.history == []
+    assert result.epoch == -1
+    assert torch.equal(before, weights(model))
+    assert (tmp_path / "last.previous.ckpt").is_file()
+
+
+def test_the_best_epoch_is_kept_when_the_directory_moves(tmp_path):
+    train, held_out = corpus(8), corpus(40, seed=2)
+    common = {**quiet, "learning_rate": 0.05}
+    first = ps.fit(letters(), train, held_out, max_epochs=15, directory=tmp_path / "a", **common)
+    assert first.epoch < 14
+    (tmp_path / "a").rename(tmp_path / "b")
+    second = ps.fit(letters(), train, held_out, max_epochs=16, directory=tmp_path / "b", resume=True, **common)
+    assert second.nats == min(epoch["validation_nats"] for epoch in second.history) == first.nats
+
+
+def test_resuming_what_cannot_be_resumed(tmp_path):
+    ps.fit(letters(), corpus(), max_epochs=3, directory=tmp_path, **quiet)
+    with pytest.raises(ValueError, match="is from epoch 2, and max_epochs is 2"):
+        ps.fit(letters(), corpus(), max_epochs=2, directory=tmp_path, resume=True, **quiet)
+    (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="is damaged and cannot be resumed"):
+        ps.fit(letters(), corpus(), max_epochs=4, directory=tmp_path, resume=True, **quiet)
+
+
+def test_an_epoch_is_finished_with_the_batches_it_was_begun_with(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        ps.fit(letters(), corpus(), batch_size=10, directory=tmp_path, callbacks=[_StopAt(2)], **quiet)
+    with pytest.raises(ValueError, match="in the middle of an epoch of 12 batches"):
+        ps.fit(letters(), corpus(), batch_size=40, directory=tmp_path, resume=True, **quiet)
+
+
+def test_a_gradient_under_way_is_not_lost(tmp_path):
+    once, twice = letters(), letters()
+    common = {**quiet, "batch_size": 10, "accumulate": 3, "max_epochs": 2}
+    ps.fit(once, corpus(), directory=tmp_path / "a", **common)
+    with pytest.raises(KeyboardInterrupt):
+        ps.fit(twice, corpus(), directory=tmp_path / "b", callbacks=[_StopAt(2)], **common)
+    ps.fit(twice, corpus(), directory=tmp_path / "b", resume=True, **common)
+    assert torch.equal(weights(once), weights(twice))
+
+
+@pytest.mark.parametrize("stop", [ps.FixedLength(0), ps.LengthStop(0), ps.EndSymbol()])
+def test_sequences_that_are_all_empty(stop):
+    model = letters(stop=stop)
+    ps.fit(model, ps.Sequences.of([[], [], []]), max_epochs=1, **quiet)
+    assert model.log_prob(ps.Sequences.of([[]])).isfinite().all()
+
+
+def test_an_encoded_context_is_data_too():
+    model = letters(context=ps.Vector(2))
+    ps.fit(model, (corpus(30), ps.Context(torch.randn(30, 2))), max_epochs=1, **quiet)
 
 
 def test_several_processes_are_one(tmp_path):

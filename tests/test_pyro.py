@@ -39,6 +39,39 @@ def test_a_value_of_any_width_is_scored_alike(letters):
     assert p.log_prob(y) == p.log_prob(padded) == letters.log_prob(ps.Sequences.of([y]))
 
 
+def test_an_open_sequence_is_not_scored_as_ended(letters):
+    p = letters(max_length=3)
+    with pytest.raises(ValueError, match=r"an open sequence of fewer than max_length = 3 elements has no dense form"):
+        p.log_prob(ps.Sequences.of([[1, 2]], ended=False))
+    full = ps.Sequences.of([[1, 2, 0]], ended=False)
+    assert p.log_prob(full) == letters.log_prob(full)
+
+
+def test_data_that_look_like_padding_are_data():
+    bytes_ = model(ps.Tokens(256), ps.GRU(4), ps.Categorical(), ps.EndSymbol())
+    y = ps.Sequences.of([[1, 255]]).to(dtype=torch.uint8)
+    torch.testing.assert_close(bytes_(max_length=5).log_prob(y), bytes_.log_prob(y))
+    reals = model(ps.Reals(1), ps.GRU(4), ps.Gaussian(), ps.BernoulliStop())
+    z = ps.Sequences.of([[[2], [-1]]])
+    torch.testing.assert_close(reals(max_length=5).log_prob(z), reals.log_prob(z), rtol=1e-6, atol=0)
+    with pytest.raises(ValueError, match="expected values that are floats"):
+        reals(max_length=5).log_prob(z.values)
+
+
+def test_an_expanded_law_still_checks_its_values(letters):
+    with pytest.raises(ValueError, match="time ≤ 3"):
+        letters(max_length=3).expand([2]).log_prob(torch.zeros(2, 5, dtype=torch.int64))
+
+
+def test_the_program_has_finite_gradients_where_zero_is_outside_the_support():
+    positive = model(ps.Reals(1), ps.GRU(4), ps.Parametric(dist.LogNormal), ps.BernoulliStop())
+    y = ps.Sequences.of([[[1.0], [2.0]], [[0.5]]])
+    program_ = positive.program(2)
+    trace = pyro.poutine.trace(pyro.condition(program_, data=program_.data(y))).get_trace(None, 2)
+    trace.log_prob_sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in positive.parameters())
+
+
 @pytest.mark.parametrize("batch", [(), (4,), (2, 3)])
 @pytest.mark.parametrize("draws", [(), (5,), (2, 1)])
 def test_shapes(conditioned, batch, draws):

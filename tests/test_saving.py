@@ -57,6 +57,17 @@ def test_a_full_disk_leaves_the_old_save(model, tmp_path, monkeypatch, write):
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+def test_other_files_are_left_alone(model, tmp_path):
+    (tmp_path / "weights-of-another-model.safetensors").write_text("mine")
+    ps.save(model, tmp_path)
+    ps.save(model, tmp_path)
+    assert (tmp_path / "weights-of-another-model.safetensors").read_text() == "mine"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ps.SaveError, match="is not the config of a SequenceModel"):
+        ps.save(model, tmp_path / "other")
+
+
 def test_no_folder(tmp_path):
     with pytest.raises(ps.SaveError, match="holds no saved model"):
         ps.load(tmp_path / "nowhere")

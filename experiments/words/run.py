@@ -18,7 +18,14 @@ from probseq.datasets import words
 from probseq.datasets.splits import Texts
 
 FULL = letters.Settings(
-    size=512, layers=2, embedding_dropout=0.1, dropout=0.4, epochs=20, batch_size=256, precision="bf16-mixed"
+    size=512,
+    layers=2,
+    embedding_dropout=0.1,
+    dropout=0.4,
+    epochs=16,
+    batch_size=128,
+    learning_rate=2e-3,
+    precision="bf16-mixed",
 )
 DEMO = letters.Settings(size=256, embedding_dropout=0.05, dropout=0.1, epochs=10, batch_size=256)
 SMOKE = letters.Settings(size=32, dim=16, epochs=2, batch_size=64)

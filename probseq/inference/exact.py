@@ -23,7 +23,7 @@ LIMIT = 1 << 23
 
 @dataclass(frozen=True)
 class Enumeration:
-    """Every sequence that ended before `length`, and every open one of that length: Σ P = 1.
+    """Every sequence that ended before `length`, and every one of that length, open unless the law ends there: Σ P = 1.
 
     Shapes:
         sequences: n sequences, by length, those that ended before the open ones.
@@ -48,6 +48,8 @@ class Enumeration:
         if not bool(ended.any()):
             raise ValueError("no sequence ends before the enumerated length. Enumerate longer.")
         best = int(self.log_prob.masked_fill(~ended, -torch.inf).argmax())
+        if self.log_prob[best] == -torch.inf:
+            raise ValueError("no sequence can end before the enumerated length. Enumerate longer.")
         return self.sequences[best], float(self.log_prob[best])
 
     def expectation(self, function: Callable[[Sequences], Tensor]) -> Tensor:
@@ -89,7 +91,8 @@ def exact(model: Autoregressive, length: int, context: Any = None) -> Enumeratio
         )
     prefix = symbols.new_zeros(1, 0, *symbols.shape[1:])
     certain = torch.zeros(1, dtype=_dtype(model, state), device=state.features.device)
-    leaves = list(_walk(model, state, prefix, certain, symbols, length))
+    root = _Prefixes(state, prefix, certain)
+    leaves = list(_walk(model, root, symbols, length))
     leaves.sort(key=lambda leaf: (leaf[0].values.shape[1], not bool(leaf[0].ended[0])))
     return Enumeration(Sequences.cat([leaf[0] for leaf in leaves]), torch.cat([leaf[1] for leaf in leaves]))
 
@@ -106,31 +109,48 @@ def _support(model: Autoregressive, state: State) -> Tensor:
     base = law
     while isinstance(base, torch.distributions.Independent):
         base = base.base_dist
-    values = base.enumerate_support(expand=False).flatten()
+    try:
+        values = base.enumerate_support(expand=False)
+    except NotImplementedError as error:
+        raise ValueError(f"exact() needs finitely many symbols; {base} cannot list them. Use sample().") from error
     if not model.element.shape:
-        return values
+        return values.flatten()
+    if base.event_shape:
+        return values.reshape(-1, *model.element.shape)
+    values = values.flatten()
     size = int(torch.Size(model.element.shape).numel())
     return torch.cartesian_prod(*[values] * size).reshape(-1, *model.element.shape)
 
 
-def _walk(
-    model: Autoregressive, state: State, prefix: Tensor, log_prob: Tensor, symbols: Tensor, length: int
-) -> Iterator[tuple[Sequences, Tensor]]:
-    """The sequences below `prefix` (n, t, *e), depth first, a chunk of prefixes at a time."""
-    n, t = prefix.shape[:2]
-    lengths = torch.full((n,), t)
-    if t == length:
-        yield Sequences(prefix, lengths, False), log_prob
-        return
-    step = model.emit(state.features, state.position, state.context)
-    yield Sequences(prefix, lengths, True), log_prob + step.log_stop
-    size = len(symbols)
-    # One column of laws for all symbols: (v, n) log-probabilities.
-    choices = symbols.unsqueeze(1).expand(size, n, *symbols.shape[1:])
-    onward = (log_prob + step.log_go + step.element.log_prob(choices)).T.reshape(-1)
-    for rows in torch.arange(n * size, device=prefix.device).split(CHUNK):
-        parents, chosen = torch.div(rows, size, rounding_mode="floor"), symbols[rows.remainder(size)].unsqueeze(1)
-        below = torch.cat([prefix[parents], chosen], 1)
-        after = state.select(parents)
-        after = model.extend(after, chosen)[1] if t + 1 < length else after
-        yield from _walk(model, after, below, onward[rows], symbols, length)
+@dataclass(frozen=True)
+class _Prefixes:
+    """Sequences so far (n, t, *e), the states after them, and their log-probabilities (n,)."""
+
+    state: State
+    values: Tensor
+    log_prob: Tensor
+
+
+def _walk(model: Autoregressive, root: _Prefixes, symbols: Tensor, length: int) -> Iterator[tuple[Sequences, Tensor]]:
+    """Every sequence that begins as `root` does, depth first, a chunk of prefixes at a time."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        n, t = node.values.shape[:2]
+        lengths = torch.full((n,), t)
+        if t == length:
+            # Where the stop law allows no more elements either, the end is not a cut.
+            yield Sequences(node.values, lengths, model.max_length is not None and t >= model.max_length), node.log_prob
+            continue
+        step = model.emit(node.state.features, node.state.position, node.state.context)
+        yield Sequences(node.values, lengths, True), node.log_prob + step.log_stop
+        size = len(symbols)
+        choices = symbols.unsqueeze(1).expand(size, n, *symbols.shape[1:])
+        onward = (node.log_prob + step.log_go + step.element.log_prob(choices)).T.reshape(-1)
+        below = []
+        for rows in torch.arange(n * size, device=node.values.device).split(CHUNK):
+            parents, chosen = torch.div(rows, size, rounding_mode="floor"), symbols[rows.remainder(size)].unsqueeze(1)
+            after = node.state.select(parents)
+            after = model.extend(after, chosen)[1] if t + 1 < length else after
+            below.append(_Prefixes(after, torch.cat([node.values[parents], chosen], 1), onward[rows]))
+        stack += reversed(below)

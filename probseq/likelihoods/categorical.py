@@ -27,7 +27,8 @@ class Categorical(LikelihoodPart):
             element.discrete and element.shape == () and size is not None,
             f"Categorical() needs a Tokens element; got {element!r}. Use Gaussian(), Bernoulli() or Parametric().",
         )
-        self.project = nn.Linear(features, int(size) + symbols)  # type: ignore[arg-type]
+        self.end = int(size)  # type: ignore[arg-type]
+        self.project = nn.Linear(features, self.end + symbols)
 
     def logits(self, features: Float[Tensor, "*b h"]) -> Float[Tensor, "*b v"]:
         """Unnormalised log-probabilities; the end, if it is a symbol, comes last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,10 @@ PREFERRED = {
     "scale_tril": ("covariance_matrix", "precision_matrix"),
 }
 """Where a family can be written in several ways, the parameter that is learned, and those it replaces."""
+
+
+SUPPORTS = {"VonMises": constraints.independent(constraints.interval(-math.pi, math.pi), 1)}
+"""Where a family declares a larger support than the one it integrates to 1 on."""
 
 
 @dataclass(eq=False, repr=False)
@@ -48,8 +53,9 @@ class Parametric(LikelihoodPart):
         if isinstance(self.family, str):
             require(hasattr(dist, self.family), f"pyro.distributions has no {self.family!r}.")
             self.family = getattr(dist, self.family)
-        # Pyro's classes can be put to event dimensions, masked and expanded inside Pyro programs; torch's cannot.
-        self.family = getattr(dist, self.family.__name__, self.family)
+        # Pyro's classes can be masked and expanded inside Pyro programs; torch's own cannot.
+        if self.family.__module__.startswith("torch.distributions"):
+            self.family = getattr(dist, self.family.__name__, self.family)
         self.fixed = dict(self.fixed)
 
     def build(self, features: int, element: Element, symbols: int = 0) -> None:
@@ -67,9 +73,11 @@ class Parametric(LikelihoodPart):
         widths = [torch.Size(shape).numel() for shape in self.shapes.values()]
         self.widths = widths
         self.project = nn.Linear(features, sum(widths))
+        self.moving_support = False
         law = self._prototype(features, element)
-        if not _depends(law):
-            element.narrow(law.support)
+        self.moving_support = _depends(law)
+        if not self.moving_support:
+            element.narrow(SUPPORTS.get(self.family.__name__, law.support))
 
     def _learned(self) -> dict[str, Any]:
         """The constraint of each parameter to learn.
@@ -78,7 +86,12 @@ class Parametric(LikelihoodPart):
             ValueError: one cannot be learned.
         """
         name = self.family.__name__
-        every = dict(self.family.arg_constraints)
+        try:
+            every = dict(self.family.arg_constraints)
+        except TypeError as error:
+            raise ValueError(
+                f"the parameters of {name} constrain each other. Write a likelihood part for it."
+            ) from error
         accepted = set(inspect.signature(self.family).parameters) - {"validate_args"}
         unknown = set(self.fixed) - accepted
         require(not unknown, f"{name} has no parameter {sorted(unknown)}; it has {sorted(accepted)}.")
@@ -106,7 +119,7 @@ class Parametric(LikelihoodPart):
                 law = self(torch.zeros(1, features, device=weight.device, dtype=weight.dtype))
             shapes = (tuple(law.batch_shape), tuple(law.event_shape))
             integers = not law.sample().is_floating_point()
-        except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        except Exception as error:  # whatever a family of Pyro's raises at a shape that it does not take
             raise ValueError(f"{name} does not fit {element!r}: {error}. Write a likelihood part for it.") from error
         expected = ((1,), element.shape)
         require(
@@ -130,7 +143,22 @@ class Parametric(LikelihoodPart):
         for raw, (name, shape) in zip(raws, self.shapes.items(), strict=True):
             parameters[name] = transform_to(self.constraints[name])(raw.reshape(*batch, *shape))
         law = self.family(**parameters, validate_args=False)
-        return dist.Independent(law, self.event_dims - len(law.event_shape))
+        independent = _WithinSupport if self.moving_support else dist.Independent
+        return independent(law, self.event_dims - len(law.event_shape))
+
+
+class _WithinSupport(dist.Independent):
+    """A law whose support moves with its parameters: −∞ outside, where the formula of its density says anything."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        support: Any = self.support
+        inside = support.check(value)
+        if bool(inside.all()):
+            return super().log_prob(value)
+        # A point of the support stands in, so that no NaN reaches the gradients.
+        mask = inside.reshape(*inside.shape, *[1] * len(self.event_shape))
+        within = torch.where(mask, value, self.sample())
+        return torch.where(inside, super().log_prob(within), -torch.inf)
 
 
 def _depends(law: Any) -> bool:

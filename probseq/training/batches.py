@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from probseq.sequences import Sequences
-from probseq.tree import select
+from probseq.tree import select, tree_map
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Batch:
 
     def to(self, device: Any) -> Batch:
         """The batch on a device."""
-        context = self.data.context if self.data.context is None else self.data.context.to(device)
+        context = tree_map(lambda leaf: leaf.to(device), self.data.context)
         return Batch(self.index, Data(self.data.sequences.to(device), context), self.weight)
 
 
@@ -140,8 +140,17 @@ class Batches:
 
     def state_dict(self) -> dict[str, int]:
         """Where the epoch stands, for a checkpoint in its middle."""
-        return {"epoch": self.epoch, "taken": self.taken % len(self)}
+        return {"epoch": self.epoch, "taken": self.taken % len(self), "batches": len(self)}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from there."""
+        """Go on from there.
+
+        Raises:
+            ValueError: an epoch is to be finished with other batches than it was begun with.
+        """
+        if state_dict["taken"] and state_dict["batches"] != len(self):
+            raise ValueError(
+                f"the checkpoint stands in the middle of an epoch of {state_dict['batches']} batches; these data and "
+                f"batch sizes make {len(self)}. Resume with the ones it was begun with."
+            )
         self.epoch, self.resume_at = state_dict["epoch"], state_dict["taken"]

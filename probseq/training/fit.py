@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from probseq.context import Context
 from probseq.inference.score import check
 from probseq.model import SequenceModel
+from probseq.sequences import Sequences
 from probseq.training.batches import Batches, Data
 from probseq.training.module import MaximumLikelihood
 
@@ -31,9 +32,10 @@ class FitResult:
     """What training came to.
 
     Args:
-        nats: of the weights the model was left with, per decision (element, or end that was not certain): on the
-            validation data where there are some, else on the training data.
-        epoch: the epoch they are from, counted from 0.
+        nats: per decision (element, or end that was not certain). With validation data, the exact figure on them of
+            the weights the model was left with; else the mean over the last epoch of training, as it went.
+            NaN where there was no time for an epoch.
+        epoch: the epoch the weights are from, counted from 0; −1 where there was no time for one.
         history: a dictionary for each epoch: epoch, train_nats, validation_nats, seconds.
         directory: where checkpoints and logs are, or None.
     """
@@ -69,10 +71,15 @@ class _Progress(TQDMProgressBar):
 class _Rhythm(Callback):
     """Keeps the batches in step with the trainer, and takes Ctrl-C between two steps."""
 
-    def __init__(self, every: list[Batches], seed: int, last: Path | None) -> None:
-        self.every, self.seed, self.last, self.interrupted = every, seed, last, False
+    def __init__(self, every: list[Batches], seed: int, last: Path | None, anew: bool) -> None:
+        self.every, self.seed, self.last, self.anew, self.interrupted = every, seed, last, anew, False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if self.last is not None and self.anew and trainer.is_global_zero:
+            # A run that starts anew must not take an older one's checkpoints for its own.
+            for old in (self.last, self.last.with_name("best.ckpt")):
+                if old.exists():
+                    old.replace(old.with_suffix(".previous.ckpt"))
         for batches in self.every:
             batches.rank, batches.world = trainer.global_rank, trainer.world_size
 
@@ -88,8 +95,10 @@ class _Rhythm(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         pl_module.batches.taken = batch_idx + 1  # type: ignore[union-attr]
-        # After the last batch the epoch is brought to its end, which writes last.ckpt by itself.
-        if self.interrupted and batch_idx + 1 < len(pl_module.batches):  # type: ignore[arg-type]
+        # A gradient under way is brought to its step, and the last batch to the end of its epoch, which writes
+        # last.ckpt by itself.
+        done, all_ = batch_idx + 1, len(pl_module.batches)  # type: ignore[arg-type]
+        if self.interrupted and done < all_ and done % trainer.accumulate_grad_batches == 0:
             if self.last is not None:
                 trainer.save_checkpoint(self.last)
             raise _InterruptedError
@@ -179,9 +188,12 @@ def fit(
     """
     if schedule not in ("constant", "cosine"):
         raise ValueError(f"schedule must be 'constant' or 'cosine'; got {schedule!r}.")
-    for name, value in (("max_epochs", max_epochs), ("accumulate", accumulate)):
-        if value < 1:
-            raise ValueError(f"{name} must be 1 or more; got {value}.")
+    counts = {"max_epochs": max_epochs, "accumulate": accumulate, "schedule_epochs": schedule_epochs}
+    _require_at_least(1, counts)
+    _require_at_least(0, {"warmup_steps": warmup_steps, "patience": patience, "seed": seed})
+    for name, value in (("learning_rate", learning_rate), ("gradient_clip", gradient_clip)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive; got {value}.")
     if patience is not None and validation is None:
         raise ValueError("patience needs validation data: pass validation=…, or leave patience out.")
     training_data = _checked(model, train, "train")
@@ -201,7 +213,10 @@ def fit(
         last = folder / "last.ckpt"
         if resume and not last.is_file():
             raise FileNotFoundError(f"there is nothing to resume: {last} does not exist. Fit without resume first.")
-        rhythm = _Rhythm([batches] if evaluation is None else [batches, evaluation], seed, last if directory else None)
+        if resume:
+            _check_resumable(last, max_epochs)
+        every = [batches] if evaluation is None else [batches, evaluation]
+        rhythm = _Rhythm(every, seed, last if directory else None, anew=not resume)
         stack.enter_context(_quiet())
         trainer = L.Trainer(
             max_epochs=max_epochs, max_time=max_time, accelerator=accelerator, devices=devices, num_nodes=num_nodes,
@@ -221,9 +236,40 @@ def fit(
             if rhythm.interrupted:
                 raise _InterruptedError
         except _InterruptedError:
-            where = f" Resume with resume=True from {last}." if directory else " Without a directory nothing was kept."
+            kept = directory and last.is_file()
+            where = f" Resume with resume=True from {last}." if kept else " Nothing was kept on disk."
             raise KeyboardInterrupt(f"training was interrupted after a step.{where}") from None
+        if not last.is_file():
+            return FitResult(float("nan"), -1, [], Path(directory) if directory else None)
         return _result(module, folder, evaluation is not None, Path(directory) if directory else None)
+
+
+def _require_at_least(least: int, options: dict[str, int | None]) -> None:
+    for name, value in options.items():
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise ValueError(f"{name} must be {least} or more, an integer; got {value}.")
+
+
+def _check_resumable(last: Path, max_epochs: int) -> None:
+    """Raise unless the checkpoint can be read and has epochs left to go."""
+    try:
+        done = torch.load(last, map_location="cpu", weights_only=True)["epoch"]
+    except Exception as error:  # a damaged archive raises whatever its bytes lead to
+        raise ValueError(f"{last} is damaged and cannot be resumed: {error!r}. Fit without resume.") from error
+    if done >= max_epochs:
+        raise ValueError(f"{last} is from epoch {done}, and max_epochs is {max_epochs}. Raise max_epochs.")
+
+
+class _Checkpoint(ModelCheckpoint):
+    """A checkpoint that stays the best one where its directory was moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        paths = {k: here(v) for k, v in state_dict.items() if k.endswith("_path") and isinstance(v, str)}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": str(self.dirpath)})
 
 
 def _checked(model: SequenceModel, data: Any, name: str) -> Data:
@@ -231,6 +277,7 @@ def _checked(model: SequenceModel, data: Any, name: str) -> Data:
     data = Data.of(data)
     try:
         sequences = check(model, data.sequences)
+        _require_possible(model, sequences)
         model.encode(data.context, len(sequences))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
@@ -239,11 +286,22 @@ def _checked(model: SequenceModel, data: Any, name: str) -> Data:
     return Data(sequences, model.context.conform(data.context))
 
 
+def _require_possible(model: SequenceModel, y: Sequences) -> None:
+    """Where the length is certain, a sequence that ended at another one has probability 0."""
+    wrong = (y.ended & (y.lengths != model.max_length)).nonzero() if model.stop.certain else []
+    if len(wrong):
+        row = int(wrong[0])
+        raise ValueError(
+            f"sequence {row} ended after {int(y.lengths[row])} elements, but {model.stop.describe()} gives that "
+            "probability 0. Correct the data, or choose another stop law."
+        )
+
+
 def _callbacks(folder: Path, validated: bool, patience: int | None, progress: bool) -> list[Callback]:
     found: list[Callback] = []
     if validated:
-        found.append(ModelCheckpoint(folder, filename="best", monitor="validation_nats", enable_version_counter=False))
-    found.append(ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False))
+        found.append(_Checkpoint(folder, filename="best", monitor="validation_nats", enable_version_counter=False))
+    found.append(_Checkpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False))
     if patience is not None:
         found.append(EarlyStopping("validation_nats", patience=patience, check_finite=False))
     return [*found, _Progress()] if progress else found

@@ -47,7 +47,9 @@ class MaximumLikelihood(L.LightningModule):
         self.model, self.batches, self.accumulate = model, batches, accumulate
         self.learning_rate, self.weight_decay, self.fused = learning_rate, weight_decay, fused
         self.schedule, self.schedule_epochs, self.warmup_steps = schedule, schedule_epochs, warmup_steps
-        self.total_decisions = count_decisions(model, batches.data.sequences.lengths, batches.data.sequences.ended)
+        self.total_decisions = max(
+            1, count_decisions(model, batches.data.sequences.lengths, batches.data.sequences.ended)
+        )
         self.history: list[dict[str, float]] = []
         self._sums: dict[str, Tensor] = {}
         self._bad_step: Tensor | None = None
@@ -86,7 +88,8 @@ class MaximumLikelihood(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._clock = time.perf_counter()
-        self._sums = {}
+        if not self.batches.resume_at:
+            self._sums = {}
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         log_prob = self.model.log_prob(batch.data.sequences, batch.data.context, validate=False)
@@ -126,7 +129,17 @@ class MaximumLikelihood(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._look()
+        self._require_finite_weights()
         self._close("train")
+
+    def _require_finite_weights(self) -> None:
+        """Before a checkpoint is written, so that the last good one stays."""
+        for name, parameter in self.model.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise NonFiniteLossError(
+                    f"{name} is not finite at the end of epoch {self.current_epoch}. Training stopped and the last "
+                    "checkpoint stands. Lower learning_rate, or set gradient_clip."
+                )
 
     def on_validation_epoch_start(self) -> None:
         self._look()
@@ -138,6 +151,7 @@ class MaximumLikelihood(L.LightningModule):
         self._add("validation", -batch.weight * log_prob.sum(), batch)
 
     def on_validation_epoch_end(self) -> None:
+        self._require_finite_weights()
         self._close("validation")
 
     def _add(self, name: str, nats: Tensor, batch: Batch) -> None:
@@ -171,10 +185,10 @@ class MaximumLikelihood(L.LightningModule):
         return batch.to(device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = self.history
+        checkpoint["history"], checkpoint["sums"] = self.history, self._sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = checkpoint["history"]
+        self.history, self._sums = checkpoint["history"], checkpoint["sums"]
 
 
 def count_decisions(model: SequenceModel, lengths: Tensor, ended: Tensor) -> int:
