@@ -21,6 +21,9 @@ class Part(nn.Module):
 
     kind: ClassVar[str] = "part"
 
+    learning_rate_scale: ClassVar[float] = 1.0
+    """What `fit` multiplies the learning rate by for the part's own parameters."""
+
     def __new__(cls: type[P], *_: Any, **__: Any) -> P:
         self = super().__new__(cls)  # type: ignore[reportArgumentType]
         nn.Module.__init__(self)

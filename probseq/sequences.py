@@ -139,6 +139,8 @@ class Sequences:
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Sequences:
         """The same batch with its values on another device or in another dtype."""
+        if (device is None or device == self.values.device) and (dtype is None or dtype == self.values.dtype):
+            return self
         if device is not None and torch.device(device).type != "cpu":
             values = self.values.to(device, dtype or self.values.dtype, non_blocking=True)
         else:

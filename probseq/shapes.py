@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -24,11 +26,18 @@ class Ragged:
     def __init__(self, counts: Int[Tensor, " b"], width: int, device: torch.device) -> None:
         self.batch, self.width, self.device = len(counts), width, device
         self.full = bool((counts == width).all())
+        self._counts = counts
+
+    @cached_property
+    def index(self) -> Int[Tensor, " n"]:
+        """The flat place of each slot."""
         if self.full:
-            self.index = torch.arange(self.batch * width, device=device)
-        else:
-            flat = slot_mask(counts, width).flatten().nonzero().squeeze(-1)
-            self.index = flat.to(device, non_blocking=True)
+            return torch.arange(self.batch * self.width, device=self.device)
+        flat = slot_mask(self._counts, self.width).flatten().nonzero().squeeze(-1)
+        return flat.to(self.device, non_blocking=True)
+
+    def __len__(self) -> int:
+        return self.batch * self.width if self.full else len(self.index)
 
     @property
     def rows(self) -> Int[Tensor, " n"]:

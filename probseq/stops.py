@@ -100,8 +100,9 @@ class LengthStop(StopPart):
 
     max_length: int  # type: ignore[assignment]
 
-    gain: ClassVar[float] = 10.0
-    """The log-pmf is gain · w: a step of Adam then moves it as fast as a network's logits move."""
+    learning_rate_scale: ClassVar[float] = 10.0
+    """A table has no network to add up its steps. A gain on w would do as much, but swell the gradient's norm, and
+    where that is clipped, batches of one length each would no longer balance."""
 
     def __post_init__(self) -> None:
         require(self.max_length >= 0, f"LengthStop needs max_length ≥ 0; got {self.max_length}.")
@@ -112,7 +113,7 @@ class LengthStop(StopPart):
 
     def log_pmf(self, context: Context) -> Float[Tensor, "b l"]:
         """log P(length = l | context), l = 0…max_length; b is 1 without a context."""
-        logits = self.gain * self.weight.unsqueeze(0)
+        logits = self.weight.unsqueeze(0)
         if self.conditional is not None:
             logits = logits + self.conditional(context.summary)
         return logits.log_softmax(-1)

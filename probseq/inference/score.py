@@ -76,7 +76,7 @@ def score_features(model: Autoregressive, features: Tensor, context: Context, y:
     slots = Ragged(y.lengths, time, features.device)
     # Distributions cannot be evaluated at no point at all; an empty sum still belongs to the graph.
     element = go = features[:, :0].sum() + features.new_zeros(len(y), time)
-    if len(slots.index):
+    if len(slots):
         step = model.emit(slots.gather(features[:, :time]), slots.columns, context.select(slots.rows))
         element = slots.scatter(step.element.log_prob(slots.gather(y.values)))
         go = slots.scatter(step.log_go)

@@ -51,10 +51,17 @@ class MaximumLikelihood(L.LightningModule):
             1, count_decisions(model, batches.data.sequences.lengths, batches.data.sequences.ended)
         )
         self.history: list[dict[str, float]] = []
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, tuple[Tensor, float]] = {}
         self._bad_step: Tensor | None = None
         self._recent: list[Batch] = []
         self._clock = time.perf_counter()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of every hook it calls, some fifty a step, and a module's own way to do so is slow.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -62,9 +69,13 @@ class MaximumLikelihood(L.LightningModule):
         return math.ceil(len(self.batches) / self.accumulate)
 
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=self.fused
-        )
+        groups = [
+            {"params": parameters, "lr": scale * self.learning_rate}
+            for scale, parameters in _by_learning_rate(self.model).items()
+        ]
+        optimiser = torch.optim.AdamW(groups, weight_decay=self.weight_decay, fused=self.fused)
+        if self.schedule == "constant" and not self.warmup_steps:
+            return optimiser
         # A lambda, since a checkpoint tries to keep any other callable.
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: self._rate(step))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -157,22 +168,23 @@ class MaximumLikelihood(L.LightningModule):
     def _add(self, name: str, nats: Tensor, batch: Batch) -> None:
         sequences = batch.data.sequences
         decisions = batch.weight * count_decisions(self.model, sequences.lengths, sequences.ended)
-        more = torch.stack([nats.double(), nats.new_full((), decisions, dtype=torch.float64)])
-        self._sums[name] = more if name not in self._sums else self._sums[name] + more
+        before = self._sums.get(name, (0.0, 0.0))
+        self._sums[name] = (nats.double() + before[0], decisions + before[1])
 
     def running(self, name: str) -> float | None:
         """Nats per decision so far in this epoch."""
         if name not in self._sums:
             return None
-        nats, decisions = self._sums[name].tolist()
-        return nats / max(decisions, 1)
+        nats, decisions = self._sums[name]
+        return float(nats) / max(decisions, 1)
 
     def _close(self, name: str) -> None:
         """Log the epoch's nats per decision, over all processes."""
         sums = self._sums.pop(name, None)
         if sums is None:
             return
-        nats, decisions = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        both = torch.stack([sums[0], torch.full_like(sums[0], sums[1])])
+        nats, decisions = self.trainer.strategy.reduce(both, reduce_op="sum").tolist()  # type: ignore[union-attr]
         value = nats / max(decisions, 1)
         self.log(f"{name}_nats", value)
         # The validation of an epoch closes before its training does.
@@ -189,6 +201,15 @@ class MaximumLikelihood(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history, self._sums = checkpoint["history"], checkpoint["sums"]
+
+
+def _by_learning_rate(model: SequenceModel) -> dict[float, list[torch.nn.Parameter]]:
+    """The parameters by the scale of their learning rate, which the part that holds them sets."""
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for module in model.modules():
+        scale = getattr(module, "learning_rate_scale", 1.0)
+        groups.setdefault(scale, []).extend(module.parameters(recurse=False))
+    return {scale: parameters for scale, parameters in groups.items() if parameters}
 
 
 def count_decisions(model: SequenceModel, lengths: Tensor, ended: Tensor) -> int:
