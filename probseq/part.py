@@ -43,12 +43,16 @@ class Part(nn.Module):
         shown = (
             f"{field.name}={_show(getattr(self, field.name))}"
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if getattr(self, field.name) != field.default
+            if getattr(self, field.name) != _default(field)
         )
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def extra_repr(self) -> str:
-        return self.describe().split("(", 1)[1][:-1]
+    def __repr__(self) -> str:
+        return self.describe()
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _show(value: Any) -> str:
