@@ -14,7 +14,9 @@ from experiments.report import destination, write
 from probseq.datasets import names, words
 from probseq.datasets.splits import Texts
 
-FULL = letters.Settings(size=512, embedding_dropout=0.2, dropout=0.5, epochs=40, batch_size=256, learning_rate=2e-3)
+FULL = letters.Settings(
+    size=512, embedding_dropout=0.2, dropout=0.5, epochs=40, batch_size=128, learning_rate=2e-3, precision="bf16-mixed"
+)
 SMOKE = letters.Settings(size=32, dim=16, epochs=2, batch_size=64)
 TARGET = 1.935
 """Nats a character on the validation names."""
