@@ -27,7 +27,7 @@ FULL = letters.Settings(
     learning_rate=2e-3,
     precision="bf16-mixed",
 )
-DEMO = letters.Settings(size=256, embedding_dropout=0.05, dropout=0.1, epochs=10, batch_size=256)
+DEMO = letters.Settings(size=256, embedding_dropout=0.05, dropout=0.1, epochs=9, batch_size=128, learning_rate=3e-3)
 SMOKE = letters.Settings(size=32, dim=16, epochs=2, batch_size=64)
 
 TARGET = 0.10
