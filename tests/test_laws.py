@@ -1,5 +1,7 @@
 """Every assembly keeps every law."""
 
+import importlib
+
 import pytest
 
 from probseq import testing
@@ -64,6 +66,16 @@ def test_probabilities_sum_to_one(parts):
 @enumerable
 def test_samples_follow_the_enumerated_law(parts):
     model, context = build(parts, batch=1)
+    testing.check_sampler(model, 4, context, draws=5_000)
+
+
+@pytest.mark.parametrize("stop", ["EndSymbol", "LengthStop"])
+@pytest.mark.parametrize("every", [2, 3, 8])
+def test_samples_follow_the_law_where_finished_ones_leave_seldom(stop, every, monkeypatch):
+    """As on an accelerator."""
+    engine = importlib.import_module("probseq.inference.sample")
+    monkeypatch.setitem(engine.COMPACT_EVERY, "cpu", every)
+    model, context = build(TABLE[f"Tokens, GRU, {stop}, both"], batch=1)
     testing.check_sampler(model, 4, context, draws=5_000)
 
 

@@ -15,6 +15,9 @@ from probseq.sequences import Sequences
 DEFAULT_MAX_LENGTH = 256
 """Where neither the caller nor the stop law bounds a sequence."""
 
+COMPACT_EVERY = {"cpu": 1}
+"""Steps between two looks at which sequences are left; 8 on an accelerator, which waits for the host at each look."""
+
 
 @torch.no_grad()
 def sample(
@@ -54,8 +57,7 @@ def sample(
 
 def _ancestral(model: Autoregressive, state: State, max_length: int) -> Sequences:
     batch, device = state.batch, state.features.device
-    # A device waits for the host at each look at how many are left: there, look seldom.
-    every = 1 if device.type == "cpu" else 8
+    every = COMPACT_EVERY.get(device.type, 8)
     rows = torch.arange(batch, device=device)
     going = torch.ones(batch, dtype=torch.bool, device=device)
     lengths = torch.zeros(batch, dtype=torch.int64, device=device)
