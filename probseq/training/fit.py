@@ -186,14 +186,10 @@ def fit(
         KeyboardInterrupt: Ctrl-C, after last.ckpt was written.
         FileNotFoundError: `resume` without a last.ckpt in the directory.
     """
-    if schedule not in ("constant", "cosine"):
-        raise ValueError(f"schedule must be 'constant' or 'cosine'; got {schedule!r}.")
-    counts = {"max_epochs": max_epochs, "accumulate": accumulate, "schedule_epochs": schedule_epochs}
-    _require_at_least(1, counts)
-    _require_at_least(0, {"warmup_steps": warmup_steps, "patience": patience, "seed": seed})
-    for name, value in (("learning_rate", learning_rate), ("gradient_clip", gradient_clip)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive; got {value}.")
+    _check_schedule(schedule, schedule_epochs, warmup_steps)
+    _require_at_least(1, {"max_epochs": max_epochs, "accumulate": accumulate})
+    _require_at_least(0, {"patience": patience, "seed": seed})
+    _require_positive({"learning_rate": learning_rate, "gradient_clip": gradient_clip})
     if patience is not None and validation is None:
         raise ValueError("patience needs validation data: pass validation=…, or leave patience out.")
     training_data = _checked(model, train, "train")
@@ -242,6 +238,19 @@ def fit(
         if not last.is_file():
             return FitResult(float("nan"), -1, [], Path(directory) if directory else None)
         return _result(module, folder, evaluation is not None, Path(directory) if directory else None)
+
+
+def _check_schedule(schedule: str, epochs: int | None, warmup_steps: int) -> None:
+    if schedule not in ("constant", "cosine"):
+        raise ValueError(f"schedule must be 'constant' or 'cosine'; got {schedule!r}.")
+    _require_at_least(1, {"schedule_epochs": epochs})
+    _require_at_least(0, {"warmup_steps": warmup_steps})
+
+
+def _require_positive(options: dict[str, float | None]) -> None:
+    for name, value in options.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive; got {value}.")
 
 
 def _require_at_least(least: int, options: dict[str, int | None]) -> None:
