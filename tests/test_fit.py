@@ -76,15 +76,15 @@ def test_overfitting_is_undone():
     assert result.epoch == len(result.history) - 4
 
 
-@pytest.mark.parametrize("options", [{}, {"schedule": "cosine", "schedule_epochs": 6, "warmup_steps": 3}])
+@pytest.mark.parametrize("options", [{}, {"schedule": "cosine", "schedule_epochs": 20, "warmup_steps": 3}])
 @pytest.mark.parametrize("validated", [True, False])
 def test_ten_and_ten_epochs_are_twenty(tmp_path, options, validated):
     train, held_out = corpus(), corpus(seed=2) if validated else None
     once, twice, last = letters(dropout=0.2), letters(dropout=0.2), letters(seed=5, dropout=0.2)
     common = {**quiet, **options, "batch_tokens": 128, "learning_rate": 1e-2}
-    at_once = ps.fit(once, train, held_out, max_epochs=6, directory=tmp_path / "a", **common)
-    ps.fit(twice, train, held_out, max_epochs=3, directory=tmp_path / "b", **common)
-    resumed = ps.fit(last, train, held_out, max_epochs=6, directory=tmp_path / "b", resume=True, **common)
+    at_once = ps.fit(once, train, held_out, max_epochs=20, directory=tmp_path / "a", **common)
+    ps.fit(twice, train, held_out, max_epochs=10, directory=tmp_path / "b", **common)
+    resumed = ps.fit(last, train, held_out, max_epochs=20, directory=tmp_path / "b", resume=True, **common)
     assert torch.equal(weights(once), weights(last))
     without_time = [[{k: v for k, v in e.items() if k != "seconds"} for e in r.history] for r in (at_once, resumed)]
     assert without_time[0] == without_time[1]
