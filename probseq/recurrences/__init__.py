@@ -1,6 +1,9 @@
 """How the past is carried."""
 
+from probseq.recurrences.composed import Positional, Stack
 from probseq.recurrences.gated import GRU, LSTM, Elman
+from probseq.recurrences.leaky import Leaky
 from probseq.recurrences.unrolled import Unrolled
+from probseq.recurrences.windowed import CausalConv, Memoryless
 
-__all__ = ["GRU", "LSTM", "Elman", "Unrolled"]
+__all__ = ["GRU", "LSTM", "CausalConv", "Elman", "Leaky", "Memoryless", "Positional", "Stack", "Unrolled"]

@@ -1,0 +1,5 @@
+"""What becomes of a sequence that is known as a whole."""
+
+from probseq.encoders.recurrent import Bidirectional, Unidirectional
+
+__all__ = ["Bidirectional", "Unidirectional"]
