@@ -13,15 +13,14 @@ from probseq.sequences import Sequences
 def check_reading(context: Any) -> None:
     """Raise ValueError unless `context.reads` is an element part that reads, and `context.encoder` an encoder part."""
     name = type(context).__name__
-    reads: Any = context.reads
-    encoder: Any = context.encoder
+    reads, encoder = context.reads, context.encoder
     require(
         isinstance(reads, Part) and reads.kind == "element",
         f"{name} needs an element part that says what one xₜ is, as {name}(Reals(3)) or {name}(Tokens(26)); "
         f"got {reads!r}.",
     )
     require(
-        reads.width > 0, f"{name} reads x: {reads.describe()} reads nothing. Leave feedback=False to the model's y."
+        int(reads.width) > 0, f"{name} reads x: {reads.describe()} reads nothing. Leave feedback=False to the model's y."
     )
     require(
         encoder is None or (isinstance(encoder, Part) and encoder.kind == "encoder"),
