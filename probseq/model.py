@@ -100,7 +100,7 @@ class SequenceModel(Face, nn.Module):
         """
         x = self._conform(context) if validate else context
         if x is None:
-            return Context.none(batch).to(self.first)
+            return Context(self.first.new_empty(batch, 0))
         if isinstance(x, Context):
             return x.to(self.first)
         return self.context.encode(place(x, self.first.device, self.first.dtype)).to(self.first)  # type: ignore[union-attr]
@@ -166,6 +166,9 @@ class SequenceModel(Face, nn.Module):
             raise ValueError(
                 f"the context has batch {encoded.batch}, the sequences {y.shape[0]}. Pass one row for each."
             )
+        return self._unroll(encoded, y)
+
+    def _unroll(self, encoded: Context, y: Tensor) -> tuple[Tensor, State]:
         if self._mixes(encoded):
             return planned.unroll(self, encoded, y.to(self.first.device))
         inputs = self.first.expand(encoded.batch, 1, -1)
@@ -239,7 +242,7 @@ class SequenceModel(Face, nn.Module):
         encoded = self.encode(x, len(y), validate=False)
         if self._mixes(encoded):
             return planned.log_prob(self, y, encoded)
-        features, _ = self.unroll(encoded, y.values)
+        features, _ = self._unroll(encoded, y.values)
         fused = None if encoded.aligned_lengths is not None else self.stop.log_prob(self.likelihood, features, y)
         return score_features(self, features, encoded, y).log_prob if fused is None else fused
 
