@@ -8,10 +8,12 @@ from probseq.context import Context, State
 from probseq.contexts import Labels, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
+from probseq.evaluation import Exposure, exposure
 from probseq.inference import Enumeration, Score, exact, sample, score
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric
 from probseq.model import SequenceModel
 from probseq.nextstep import NextStep
+from probseq.objectives import FreeRunning, Objective, Schedule, ScheduledSampling, TeacherForcing, TruncatedBPTT
 from probseq.part import Part
 from probseq.program import Program
 from probseq.protocols import Autoregressive
@@ -35,27 +37,35 @@ __all__ = [
     "Elman",
     "EndSymbol",
     "Enumeration",
+    "Exposure",
     "FitResult",
     "FixedLength",
+    "FreeRunning",
     "Gaussian",
     "Labels",
     "LengthStop",
     "NextStep",
     "NonFiniteLossError",
+    "Objective",
     "Parametric",
     "Part",
     "Program",
     "Reals",
     "SaveError",
+    "Schedule",
+    "ScheduledSampling",
     "Score",
     "SequenceDistribution",
     "SequenceModel",
     "Sequences",
     "State",
+    "TeacherForcing",
     "Tokens",
+    "TruncatedBPTT",
     "Unrolled",
     "Vector",
     "exact",
+    "exposure",
     "fit",
     "load",
     "sample",
