@@ -47,6 +47,9 @@ class Autoregressive(Protocol):
 
     The split law: `extend(s, a + b)` equals `extend(s, a)` and then `extend(·, b)`; `unroll` is start-and-extend
     in one fused call, bound by the same law. There is no `step`: stepping is `extend` with n = 1.
+
+    Where a model has them, two more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
+    None; and `settle(state)`, which draws what stands before the elements, so that the state need not hold all of it.
     """
 
     @property
