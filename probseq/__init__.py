@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from probseq import recipes
 from probseq.context import Context, State
 from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
@@ -81,6 +82,7 @@ __all__ = [
     "exposure",
     "fit",
     "load",
+    "recipes",
     "sample",
     "save",
     "score",
