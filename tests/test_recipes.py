@@ -120,7 +120,7 @@ def test_a_tag_sees_what_comes_later_where_the_tagger_is_bidirectional(bidirecti
 
 def test_tags_of_another_length_than_what_they_tag():
     model = recipes.tagger(4, 3, size=6)
-    with pytest.raises(ValueError, match="sequence 1 has 1 elements, but its x gives it 2"):
+    with pytest.raises(ValueError, match=r"sequence 1 has 1 elements, but its x .* has 2"):
         model.log_prob(ps.Sequences.of([[0], [1]]), ps.Sequences.of([[0], [1, 2]]))
 
 
@@ -148,5 +148,5 @@ def test_recipes_out_of_their_range():
         lambda: recipes.forecaster(covariates=0),
         lambda: recipes.forecaster(length=-1),
     ):
-        with pytest.raises(ValueError, match="needs|must"):
+        with pytest.raises(ValueError, match=r"needs|must"):
             make()
