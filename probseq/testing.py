@@ -153,14 +153,14 @@ def check_causal(model: Autoregressive, context: Any = None) -> None:
     element is not read back in."""
     y = ragged(model, context, seed=0)
     other = ragged(model, context, seed=1)
-    length = y.values.shape[1]
     limit = model.start(Context.none(len(y)) if context is None else context).context.limit
-    lengths = torch.full_like(y.lengths, length)
-    full = Sequences(y.values, lengths if limit is None else lengths.minimum(limit.cpu()), False)
+    lengths = torch.full_like(y.lengths, y.values.shape[1])
+    full = Sequences(y.values, lengths if limit is None else lengths.minimum(limit.cpu()), False).trim()
+    length = full.values.shape[1]
     fed, moved, tried = getattr(model.element, "feedback", True), 0.0, False
     a = score(model, full, context)
     for t in range(length):
-        changed = torch.cat([full.values[:, :t], other.values[:, t:]], 1)
+        changed = torch.cat([full.values[:, :t], other.values[:, t:length]], 1)
         b = score(model, Sequences(changed, full.lengths, False), context)
         _close(a.element[:, :t], b.element[:, :t], TIGHT)
         _close(a.stop[:, : t + 1], b.stop[:, : t + 1], TIGHT)

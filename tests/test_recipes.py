@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import probseq as ps
-from probseq import recipes
+from probseq import recipes, testing
 
 N = 24
 
@@ -71,6 +71,15 @@ def test_a_recipe_trains_scores_samples_and_is_saved(make, y, x, tmp_path):
     drawn = model.sample(2, x, max_length=6, generator=0)
     assert len(drawn) == (2 if x is None else 2 * N)
     assert torch.equal(ps.load(ps.save(model, tmp_path / "model")).log_prob(y, x), after)
+
+
+@every
+def test_a_recipe_keeps_the_laws(make, y, x):
+    torch.manual_seed(0)
+    model, rows = make().double(), torch.arange(5)
+    context = None if x is None else x.select(rows) if isinstance(x, ps.Sequences) else x[rows].double()
+    for check in (testing.check_split, testing.check_causal, testing.check_batch_invariant, testing.check_gradients):
+        check(model, context)
 
 
 def test_a_classifier_is_a_softmax_over_its_classes():
