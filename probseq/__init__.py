@@ -15,7 +15,7 @@ from probseq.nextstep import NextStep
 from probseq.part import Part
 from probseq.program import Program
 from probseq.protocols import Autoregressive
-from probseq.recurrences import GRU, LSTM, Elman, Unrolled
+from probseq.recurrences import GRU, LSTM, Elman, Grid, Unrolled
 from probseq.saving import SaveError, load, save
 from probseq.sequences import Sequences
 from probseq.stops import BernoulliStop, EndSymbol, FixedLength, LengthStop
@@ -38,6 +38,7 @@ __all__ = [
     "FitResult",
     "FixedLength",
     "Gaussian",
+    "Grid",
     "Labels",
     "LengthStop",
     "NextStep",

@@ -133,6 +133,11 @@ class SequenceModel(Face, nn.Module):
 
     def _memory(self, context: Context) -> tuple[Tensor, ...]:
         """The recurrence's memory before the start vector: zero, or a learned map of the context."""
+        begin = getattr(self.recurrence, "begin", None)
+        memory = self._initial(context)
+        return begin(memory) if begin else memory
+
+    def _initial(self, context: Context) -> tuple[Tensor, ...]:
         shapes = self.recurrence.memory_shapes
         if self.initial is None:
             return tuple(context.summary.new_zeros(context.batch, *shape) for shape in shapes)
