@@ -18,8 +18,8 @@ class GridScan(nn.Module):
         c = σ(a) ∘ tanh(g) + (1 − σ(a)) ∘ [σ(s) ∘ c₁ + (1 − σ(s)) ∘ c₂],   h = σ(o) ∘ c,
         (a, s, o, g) = W [x, h₁, h₂] + b.
 
-    The carry is a convex combination, so that it stays bounded however large the grid (Graves, Fernández &
-    Schmidhuber, 2007, have two forget gates, whose sum may exceed 1).
+    The carry is a convex combination, so that it stays bounded however large the grid; the two forget gates of
+    Graves, Fernández & Schmidhuber, 2007, may add up to more than 1.
 
     Args:
         inputs: the width k of x.
@@ -53,30 +53,32 @@ class GridScan(nn.Module):
         border = (hidden.unsqueeze(1), carry.unsqueeze(1))
         state, found = (border[0][:, :0], border[1][:, :0]), []
         for d, diagonal in enumerate(cells.split(sizes, 1)):
-            # The neighbour along the row is the same row of the diagonal before, that along the column the row above.
-            first, last = d < width, d < height
-            state = tuple(
-                torch.cat([edge] * first + [before] + [edge] * last, 1)
+            # The neighbour along the row stands in the same row of the grid, the one along the column in that above.
+            top, left = d < width, d < height
+            around = [
+                torch.cat([edge] * top + [before] + [edge] * left, 1)
                 for edge, before in zip(border, state, strict=True)
-            )
-            along, across = (state[0][:, 1:], state[1][:, 1:]), (state[0][:, :-1], state[1][:, :-1])
-            state = self.step(diagonal, along, across)
+            ]
+            read = torch.cat([diagonal, around[0][:, 1:], around[0][:, :-1]], -1)
+            gates = torch.baddbmm(self.bias, read.flatten(1, 2), self.weight).unflatten(1, read.shape[1:3])
+            state = self._update(gates, around[1][:, 1:], around[1][:, :-1])
             found.append(state)
         place = order.argsort(1)
-        hidden, carry = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
-        return _reorder(hidden, place), _reorder(carry, place)
+        hiddens, carries = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        return _reorder(hiddens, place), _reorder(carries, place)
 
     def step(
-        self, x: Tensor, along: tuple[Tensor, Tensor], across: tuple[Tensor, Tensor], only: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The state of cells (s, …, k), whose neighbours have states (s, …, h); `only` names a single scan, s = 1."""
-        chosen = slice(None) if only is None else slice(only, only + 1)
+        self, scan: int, x: Float[Tensor, "b k"], along: tuple[Tensor, Tensor], across: tuple[Tensor, Tensor]
+    ) -> tuple[Float[Tensor, "b h"], Float[Tensor, "b h"]]:
+        """One cell of one scan, from the states (b, h) of its neighbours along the row and along the column."""
         read = torch.cat([x, along[0], across[0]], -1)
-        gates = torch.baddbmm(self.bias[chosen], read.flatten(1, -2), self.weight[chosen])
+        return self._update(torch.addmm(self.bias[scan], read, self.weight[scan]), along[1], across[1])
+
+    def _update(self, gates: Tensor, along: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
+        """The new state, from the gates before their nonlinearities and both neighbours' carries."""
         soft, new = gates.split([3 * self.size, self.size], -1)
-        write, side, out = soft.sigmoid().reshape(*read.shape[:-1], -1).chunk(3, -1)
-        kept = torch.lerp(across[1], along[1], side)
-        carry = torch.lerp(kept, new.tanh().view_as(kept), write)
+        write, side, out = soft.sigmoid().chunk(3, -1)
+        carry = torch.lerp(torch.lerp(across, along, side), new.tanh(), write)
         return out * carry, carry
 
 
@@ -99,5 +101,5 @@ def _diagonals(
         own_row = height - 1 - row if bottom else row
         own_column = width - 1 - column if right else column
         places.append(own_row * width + own_column)
-    sizes = torch.bincount(row + column, minlength=0).tolist() if height else []
+    sizes = torch.bincount(row + column).tolist()
     return torch.stack(places).to(device, non_blocking=True), sizes

@@ -15,12 +15,12 @@ from probseq.scan import GridScan
 
 
 class GridMemory(NamedTuple):
-    """What is carried from pixel to pixel; axis 1 of the first four is the scan, from the left and from the right.
+    """What is carried from pixel to pixel.
 
     Shapes:
-        hidden, carry: (b, 2, h), the state beyond the borders.
-        row_hidden, row_carry: (b, 2, width, h), the newest state of each column of the scan from the left, and the
-            last whole row of the scan from the right.
+        hidden, carry: (b, 2, h), the state beyond the borders, of the scan from the left and of that from the right.
+        left_hidden, left_carry: (b, width, h), the newest state in each column of the scan from the left.
+        right_hidden, right_carry: (b, width, h), the last whole row of the scan from the right.
         recent: (b, window + 1, width, i), the inputs at the pixels of the row that is being read and of those above
             it, 0 where not read yet.
         count: (b,), int64, how many inputs were read; the first is no pixel.
@@ -28,8 +28,10 @@ class GridMemory(NamedTuple):
 
     hidden: Tensor
     carry: Tensor
-    row_hidden: Tensor
-    row_carry: Tensor
+    left_hidden: Tensor
+    left_carry: Tensor
+    right_hidden: Tensor
+    right_carry: Tensor
     recent: Tensor
     count: Tensor
 
@@ -44,7 +46,8 @@ class Grid(Part):
         feature(q) = relu(V relu(W [hᴬ(i, j − 1), hᴮ(i − 1, j), n(q), r(q)] + u(i) + v(j)) + b),
 
     where hᴬ(i, j) and hᴮ(i, j) are the states of the cells of `GridScan`, which read n(i, j) and the input at (i, j).
-    A has seen the rows up to i left of column j, B the rows above i from column j on: together, the whole past.
+    hᴬ(i, j − 1) has seen the rows up to i left of column j, hᴮ(i − 1, j) those above i from column j on: together,
+    the whole past. u and v tell where in the image q is.
 
     When a grid is read at once, the cells of a diagonal are computed together, in height + width − 1 steps; else
     pixel by pixel, and B a row at a time. The law is the same. After van den Oord, Kalchbrenner & Kavukcuoglu, 2016
@@ -105,10 +108,10 @@ class Grid(Part):
     def begin(self, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The memory of an image of which nothing was read, from tensors of `memory_shapes`."""
         hidden, carry = memory
-        rows = (state.unsqueeze(2).expand(-1, -1, self.width, -1) for state in memory)
+        rows = (state[:, scan].unsqueeze(1).expand(-1, self.width, -1) for scan in (0, 1) for state in memory)
         recent = hidden.new_zeros(len(hidden), self.window + 1, self.width, self.inputs)
         count = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
-        return GridMemory(hidden, carry, *rows, recent, count)
+        return GridMemory._make([hidden, carry, *rows, recent, count])
 
     def forward(
         self, inputs: Float[Tensor, "b n i"], memory: tuple[Tensor, ...]
@@ -164,63 +167,64 @@ class Grid(Part):
         ]
         place = torch.arange(n, device=inputs.device)
         features = self._feature(torch.cat(seen, -1), place).transpose(0, 1)
-        across = torch.arange(width, device=inputs.device)
-        last = (full - 1) * width + across
-        newest = torch.stack([torch.where(across < column, last + width, last), last])
-        after = memory._replace(
-            row_hidden=_pick(hiddens, hidden, newest), row_carry=_pick(carries, carry, newest),
-            recent=grid[:, full:, w : w + width], count=memory.count + n,
-        )  # fmt: skip
-        return features, after
+        column_of = torch.arange(width, device=inputs.device)
+        above = (full - 1) * width + column_of
+        newest = torch.where(column_of < column, above + width, above)
+        rows = (
+            _pick(cells[scan], border[scan], where)
+            for scan, where in enumerate((newest, above))
+            for cells, border in ((hiddens, hidden), (carries, carry))
+        )
+        recent = grid[:, full:, w : w + width]
+        return features, GridMemory._make([memory.hidden, memory.carry, *rows, recent, memory.count + n])
 
     # Pixel by pixel.
 
     def _one(self, read: Tensor, memory: GridMemory, count: int) -> tuple[Tensor, GridMemory]:
         """One more input, after `count` others."""
         memory = self._read(read, memory, (count - 1) % self.width) if count else memory
-        column, w = count % self.width, self.window
-        near = self._near(F.pad(memory.recent, (0, 0, w, w))[:, :, column : column + 2 * w + 1])[0, 0]
-        left = memory.row_hidden[:, 0, column - 1] if column else memory.hidden[:, 0]
-        seen = [left, memory.row_hidden[:, 1, column], near[:, : -read.shape[-1]], read]
+        column = count % self.width
+        near = self._near(self._around(memory.recent, column, 1))[0, 0]
+        left = memory.left_hidden[:, column - 1] if column else memory.hidden[:, 0]
+        seen = [left, memory.right_hidden[:, column], near[:, : -read.shape[-1]], read]
         place = torch.full((1,), count, device=read.device)
         feature = self._feature(torch.cat(seen, -1).unsqueeze(0), place)[0]
         return feature, memory._replace(count=memory.count + 1)
 
     def _read(self, read: Tensor, memory: GridMemory, column: int) -> GridMemory:
-        """The next pixel, which is in `column`, into both scans."""
-        w, last = self.window, self.width - 1
+        """The next pixel, which is in `column`, into the scan from the left; a whole row into that from the right."""
         recent = memory.recent.clone()
         recent[:, -1, column] = read
-        near = self._near(F.pad(recent, (0, 0, w, w)))[0]
-        # Lists, since what the cells of a row were computed from must outlive it for the backward pass.
-        rows = [list(state.unbind(2)) for state in (memory.row_hidden, memory.row_carry)]
-        self._cell(0, near, rows, memory, column, column - 1)
-        if column == last:
-            for right in range(last, -1, -1):
-                self._cell(1, near, rows, memory, right, right + 1)
-            recent = F.pad(recent[:, 1:], (0, 0, 0, 0, 0, 1))
-        row_hidden, row_carry = (torch.stack(row, 2) for row in rows)
-        return memory._replace(row_hidden=row_hidden, row_carry=row_carry, recent=recent)
+        left = memory.left_hidden, memory.left_carry
+        along = (
+            (left[0][:, column - 1], left[1][:, column - 1]) if column else (memory.hidden[:, 0], memory.carry[:, 0])
+        )
+        near = self._near(self._around(recent, column, 1))[0, 0]
+        new = self.scan.step(0, near, along, (left[0][:, column], left[1][:, column]))
+        at = torch.full((1,), column, device=read.device)
+        left = [row.index_copy(1, at, state.unsqueeze(1)) for row, state in zip(left, new, strict=True)]
+        memory = memory._replace(left_hidden=left[0], left_carry=left[1], recent=recent)
+        return self._turn(memory) if column == self.width - 1 else memory
 
-    def _cell(
-        self, scan: int, near: Tensor, rows: list[list[Tensor]], memory: GridMemory, column: int, neighbour: int
-    ) -> None:
-        """One cell of a scan; in `rows`, its state takes the place of the one above it."""
-        inside = 0 <= neighbour < self.width
-        along = [row[neighbour] for row in rows] if inside else [memory.hidden, memory.carry]
-        above = [row[column] for row in rows]
-        states = [state[:, scan].unsqueeze(0) for state in (*along, *above)]
-        new = self.scan.step(near[column].unsqueeze(0), (states[0], states[1]), (states[2], states[3]), scan)
-        for row, state in zip(rows, new, strict=True):
-            both = [row[column][:, 0], row[column][:, 1]]
-            both[scan] = state[0]
-            row[column] = torch.stack(both, 1)
+    def _turn(self, memory: GridMemory) -> GridMemory:
+        """The row that was read last into the scan from the right, and on to the next row."""
+        near = self._near(self._around(memory.recent, 0, self.width))[0]
+        state, found = (memory.hidden[:, 1], memory.carry[:, 1]), []
+        for column in range(self.width - 1, -1, -1):
+            above = memory.right_hidden[:, column], memory.right_carry[:, column]
+            state = self.scan.step(1, near[column], state, above)
+            found.append(state)
+        hidden, carry = (torch.stack(row[::-1], 1) for row in zip(*found, strict=True))
+        recent = F.pad(memory.recent[:, 1:], (0, 0, 0, 0, 0, 1))
+        return memory._replace(right_hidden=hidden, right_carry=carry, recent=recent)
+
+    def _around(self, recent: Tensor, column: int, count: int) -> Tensor:
+        """`count` columns with what the window reaches to their sides."""
+        return F.pad(recent, (0, 0, self.window, self.window))[:, :, column : column + count + 2 * self.window]
 
 
 def _pick(
-    cells: Float[Tensor, "s cells b h"], border: Float[Tensor, "s b h"], place: Int[Tensor, "s width"]
-) -> Float[Tensor, "b s width h"]:
-    """The states of each scan at raster places, the border's where a place is negative."""
-    every = torch.cat([border.unsqueeze(1), cells], 1)
-    index = (place + 1).clamp(min=0)
-    return torch.stack([one.index_select(0, i) for one, i in zip(every, index, strict=True)]).permute(2, 0, 1, 3)
+    cells: Float[Tensor, "cells b h"], border: Float[Tensor, "b h"], place: Int[Tensor, " width"]
+) -> Float[Tensor, "b width h"]:
+    """The states at raster places, the border's where a place is negative."""
+    return torch.cat([border.unsqueeze(0), cells]).index_select(0, (place + 1).clamp(min=0)).transpose(0, 1)
