@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from probseq.context import Context, State
-from probseq.contexts import Labels, Vector
+from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
+from probseq.encoders import Bidirectional, GridEncoder, Unidirectional
+from probseq.grids import raster, unraster
 from probseq.inference import Enumeration, Score, exact, sample, score
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric
 from probseq.model import SequenceModel
@@ -15,10 +17,10 @@ from probseq.nextstep import NextStep
 from probseq.part import Part
 from probseq.program import Program
 from probseq.protocols import Autoregressive
-from probseq.recurrences import GRU, LSTM, Elman, Grid, Unrolled
+from probseq.recurrences import GRU, LSTM, CausalConv, Elman, Grid, Leaky, Memoryless, Positional, Stack, Unrolled
 from probseq.saving import SaveError, load, save
 from probseq.sequences import Sequences
-from probseq.stops import BernoulliStop, EndSymbol, FixedLength, LengthStop
+from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength
 
 if TYPE_CHECKING:
     from probseq.training import FitResult, NonFiniteLossError, fit
@@ -26,11 +28,15 @@ if TYPE_CHECKING:
 __all__ = [
     "GRU",
     "LSTM",
+    "Aligned",
+    "AlignedLength",
     "Autoregressive",
     "Bernoulli",
     "BernoulliStop",
+    "Bidirectional",
     "Bits",
     "Categorical",
+    "CausalConv",
     "Context",
     "Elman",
     "EndSymbol",
@@ -39,12 +45,17 @@ __all__ = [
     "FixedLength",
     "Gaussian",
     "Grid",
+    "GridEncoder",
     "Labels",
+    "Leaky",
     "LengthStop",
+    "Memoryless",
     "NextStep",
     "NonFiniteLossError",
     "Parametric",
     "Part",
+    "PlannedLength",
+    "Positional",
     "Program",
     "Reals",
     "SaveError",
@@ -52,16 +63,22 @@ __all__ = [
     "SequenceDistribution",
     "SequenceModel",
     "Sequences",
+    "Several",
+    "Source",
+    "Stack",
     "State",
     "Tokens",
+    "Unidirectional",
     "Unrolled",
     "Vector",
     "exact",
     "fit",
     "load",
+    "raster",
     "sample",
     "save",
     "score",
+    "unraster",
 ]
 
 _TRAINING = ("FitResult", "NonFiniteLossError", "fit")

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probseq.tree import select
+from probseq.tree import select, tree_map
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,18 @@ class Context:
 
     Shapes:
         summary: (b, c), the fixed-size part; c = 0 where there is none, so that b is always known.
-        aligned: (b, t, a), features that go with each element, or None.
+        aligned: (b, t, a), features that go with each element, 0 beyond a row's length, or None.
         source, source_lengths: (b, s, f) and (b,), a sequence to attend to, or None.
+        aligned_lengths: (b,), int64, where `aligned` ends: no sequence goes beyond it.
+        planned: (b,), int64, the length that was drawn before the first element, or None.
     """
 
     summary: Float[Tensor, "b c"]
     aligned: Float[Tensor, "b t a"] | None = None
     source: Float[Tensor, "b s f"] | None = None
     source_lengths: Int[Tensor, " b"] | None = None
+    aligned_lengths: Int[Tensor, " b"] | None = None
+    planned: Int[Tensor, " b"] | None = None
 
     @staticmethod
     def none(batch: int, device: torch.device | str | None = None) -> Context:
@@ -37,9 +41,18 @@ class Context:
         """How many sequences it conditions."""
         return self.summary.shape[0]
 
+    @property
+    def limit(self) -> Int[Tensor, " b"] | None:
+        """How many elements each sequence has at most, where that is known beforehand."""
+        return self.aligned_lengths if self.planned is None else self.planned
+
     def select(self, index: Int[Tensor, " n"]) -> Context:
         """Rows `index` of every part."""
         return select(self, index)
+
+    def to(self, like: Tensor) -> Context:
+        """On the device of `like`, its real numbers in the dtype of `like`."""
+        return tree_map(lambda leaf: leaf.to(like if leaf.is_floating_point() else like.device), self)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from probseq.context import Context
-from probseq.inference.sample import DEFAULT_MAX_LENGTH, sample
+from probseq.inference.sample import longest, sample
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
 from probseq.shapes import slot_mask
@@ -81,7 +81,7 @@ class SequenceDistribution(TorchDistribution):
         elif not isinstance(context, Context):
             context = model.start(context).context
         if max_length is None:
-            max_length = DEFAULT_MAX_LENGTH if model.max_length is None else model.max_length
+            max_length = longest(model, context)
         if max_length < 0:
             raise ValueError(f"max_length must be 0 or more; got {max_length}.")
         self.model, self.context, self.max_length = model, context, max_length

@@ -49,11 +49,14 @@ class _Space(Part):
         self.support = support
 
     def _supported(self, y: Sequences) -> Sequences:
-        if self.support is not None and y.values.numel():
-            bad = ~self.support.check(y.values)
-            if bool(bad.any()):
-                _refuse(y, bad, f"a value in the likelihood's support, {self.support}", "Transform the data.")
-        return y
+        """`y` checked against the support, with a value of y in the padding: 0 may lie outside, or on the edge."""
+        if self.support is None or not y.values.numel():
+            return y
+        bad = ~self.support.check(y.values)
+        if bool(bad.any()):
+            _refuse(y, bad, f"a value in the likelihood's support, {self.support}", "Transform the data.")
+        real = y.values[y.mask()]
+        return y.filled(real[0]) if len(real) else y.trim()
 
 
 @dataclass(eq=False, repr=False)
@@ -64,6 +67,7 @@ class Tokens(_Space):
         size: the number of symbols. The end is not one of them.
         dim: the width of the embedding.
         dropout: the share of embedding entries zeroed in training.
+        feedback: whether an element is read back in; without it the elements are independent given x and the end.
 
     Raises:
         ValueError: size or dim below 1, or dropout outside [0, 1).
@@ -72,6 +76,7 @@ class Tokens(_Space):
     size: int
     dim: int = 64
     dropout: float = 0.0
+    feedback: bool = True
 
     def __post_init__(self) -> None:
         require(self.size >= 1 and self.dim >= 1, f"Tokens needs size ≥ 1 and dim ≥ 1; got {self.size}, {self.dim}.")
@@ -87,12 +92,14 @@ class Tokens(_Space):
 
     @property
     def width(self) -> int:
-        return self.dim
+        return self.dim if self.feedback else 0
 
     def build(self) -> None:
-        self.embedding = nn.Embedding(self.size, self.dim)
+        self.embedding = nn.Embedding(self.size, self.dim) if self.feedback else None
 
     def read(self, y: Tensor) -> Float[Tensor, "b n i"]:
+        if self.embedding is None:
+            return torch.empty(*y.shape, 0, device=y.device)
         return F.dropout(self.embedding(y), self.dropout, self.training)
 
     def conform(self, y: Sequences) -> Sequences:
@@ -114,11 +121,16 @@ class Tokens(_Space):
 class Reals(_Space):
     """A vector of `dim` real numbers, read back in as it is.
 
+    Args:
+        dim: how many numbers.
+        feedback: whether an element is read back in; without it the elements are independent given x and the end.
+
     Raises:
         ValueError: dim below 1.
     """
 
     dim: int = 1
+    feedback: bool = True
 
     def __post_init__(self) -> None:
         require(self.dim >= 1, f"{type(self).__name__} needs dim ≥ 1; got {self.dim}.")
@@ -133,13 +145,13 @@ class Reals(_Space):
 
     @property
     def width(self) -> int:
-        return self.dim
+        return self.dim if self.feedback else 0
 
     def build(self) -> None:
         pass
 
     def read(self, y: Tensor) -> Float[Tensor, "b n i"]:
-        return y
+        return y if self.feedback else y[..., :0]
 
     def conform(self, y: Sequences) -> Sequences:
         y = _shaped(y, self.shape, self.describe())
@@ -155,6 +167,10 @@ class Reals(_Space):
 @dataclass(eq=False, repr=False)
 class Bits(Reals):
     """A vector of `dim` zeros and ones, as floats (Pyro's convention for Bernoulli); bools and integers are taken too.
+
+    Args:
+        dim: how many bits.
+        feedback: as in `Reals`.
 
     Raises:
         ValueError: dim below 1.

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from probseq import planned
+from probseq.causality import find_leak
 from probseq.context import Context, State
+from probseq.contexts import Several
 from probseq.distribution import SequenceDistribution
 from probseq.face import Face
-from probseq.inference.score import check, score_features
-from probseq.nextstep import NextStep
-from probseq.part import Part
+from probseq.inference.score import check, check_lengths, score_features
+from probseq.joining import check_parts, check_widths, fresh_part
+from probseq.nextstep import NextStep, certain_end
+from probseq.part import Part, begun
+from probseq.rows import count_rows, place
 from probseq.sequences import Sequences
 
 
@@ -30,7 +37,7 @@ class SequenceModel(Face, nn.Module):
         recurrence: how the past is carried.
         likelihood: the law of the next element.
         stop: when the sequence ends.
-        context: what it is conditioned on, or None.
+        context: what it is conditioned on, a tuple of several such parts, or None.
 
     Raises:
         TypeError: a part in another part's place.
@@ -44,32 +51,27 @@ class SequenceModel(Face, nn.Module):
 
     def __init__(self, element: Any, recurrence: Any, likelihood: Any, stop: Any, context: Any = None) -> None:
         super().__init__()
-        self.element = _fresh(element, "element")
-        self.recurrence = _fresh(recurrence, "recurrence")
-        self.likelihood = _fresh(likelihood, "likelihood")
-        self.stop = _fresh(stop, "stop")
-        self.context = None if context is None else _fresh(context, "context")
-        if self.stop.symbols and not self.likelihood.takes_symbols:
-            raise ValueError(
-                f"{self.stop.describe()} adds a symbol to the alphabet and needs Categorical(); got "
-                f"{self.likelihood.describe()}. Use BernoulliStop(), LengthStop(n) or FixedLength(n)."
-            )
-        summary, self.enters_input, self.enters_state = 0, False, False
+        context = Several(context) if isinstance(context, tuple | list) else context
+        self.element = fresh_part(element, "element")
+        self.recurrence = fresh_part(recurrence, "recurrence")
+        self.likelihood = fresh_part(likelihood, "likelihood")
+        self.stop = fresh_part(stop, "stop")
+        self.context = None if context is None else fresh_part(context, "context")
+        check_parts(**self.parts)
+        summary, enters, sets = 0, 0, 0
         if self.context is not None:
             self.context.build()
-            summary = self.context.width
-            self.enters_input = self.context.enters in ("input", "both")
-            self.enters_state = self.context.enters in ("state", "both")
-        self.summary_width = summary
+            summary, enters, sets = self.context.width, self.context.input_width, self.context.state_width
         self.element.build()
-        self.recurrence.build(self.element.width + (summary if self.enters_input else 0))
+        self.inputs = self.element.width + enters + self.stop.feed_width
+        check_widths(self.recurrence, self.inputs, 0, 0)
+        self.recurrence.build(self.inputs)
         self.likelihood.build(self.recurrence.features, self.element, self.stop.symbols)
         self.stop.build(self.recurrence.features, summary)
         self.first = nn.Parameter(torch.randn(self.element.width) * 0.1)
-        self.initial = None
-        if self.enters_state:
-            widths = [torch.Size(shape).numel() for shape in self.recurrence.memory_shapes]
-            self.initial = nn.Linear(summary, sum(widths))
+        carried = sum(torch.Size(shape).numel() for shape in self.recurrence.memory_shapes)
+        check_widths(self.recurrence, self.inputs, sets, carried)
+        self.initial = nn.Linear(sets, carried) if sets else None
         self.eval()
 
     @property
@@ -82,28 +84,66 @@ class SequenceModel(Face, nn.Module):
         """The longest sequence with positive probability, or None."""
         return self.stop.max_length
 
+    def leak(self) -> tuple[int, int] | None:
+        """Inputs t < s of the recurrence where the features at t depend on the input at s, or None: see `find_leak`."""
+        return self._leak
+
+    @cached_property
+    def _leak(self) -> tuple[int, int] | None:
+        return find_leak(self.recurrence, self.inputs)
+
     def encode(self, context: Any, batch: int = 1, validate: bool = True) -> Context:
         """What x encodes to; a Context is taken as it is, and None stands for `batch` sequences without conditioning.
 
         Raises:
             ValueError: x where the model has no context, none where it needs one, or x of a wrong shape.
         """
-        if isinstance(context, Context):
-            encoded = context
-        elif self.context is None and context is None:
-            encoded = Context.none(batch)
-        elif self.context is None:
+        x = self._conform(context) if validate else context
+        if x is None:
+            return Context.none(batch).to(self.first)
+        if isinstance(x, Context):
+            return x.to(self.first)
+        return self.context.encode(place(x, self.first.device, self.first.dtype)).to(self.first)  # type: ignore[union-attr]
+
+    def _conform(self, x: Any) -> Any:
+        """x checked: what the context part makes of it, a Context of the model's widths, or None."""
+        if self.context is None and x is not None and not isinstance(x, Context):
             raise ValueError("this model has no context, but one was given. Construct it with context=Vector(…).")
-        elif context is None:
+        if self.context is not None and x is None:
             raise ValueError(f"this model is conditioned on {self.context.describe()}: pass a context.")
-        else:
-            encoded = self.context.encode(self.context.conform(context) if validate else context)
-        if encoded.summary.shape[-1] != self.summary_width:
+        if x is None or not isinstance(x, Context):
+            return x if self.context is None else self.context.conform(x)
+        summary, aligned = (0, 0) if self.context is None else (self.context.width, self.context.aligned_width)
+        got = 0 if x.aligned is None else x.aligned.shape[-1]
+        if x.summary.shape[-1] != summary or got != aligned:
             needs = f"{self.context.describe()}: pass a context" if self.context else "no context: pass none"
             raise ValueError(
-                f"the context's summary has width {encoded.summary.shape[-1]}; the model is conditioned on {needs}."
+                f"the context's summary has width {x.summary.shape[-1]}, its aligned features {got}; the model is "
+                f"conditioned on {needs}."
             )
-        return Context(encoded.summary.to(self.first))
+        return x
+
+    def conform(self, y: Sequences, context: Any = None) -> tuple[Sequences, Any]:
+        """y and x checked, each by itself and against each other: what `log_prob` takes without validation.
+
+        Raises:
+            ValueError: values outside their space, batches that differ, y longer than x or than the longest that
+                the stop law allows, or, where the length is certain, y of another one.
+        """
+        y, x = check(self, y), self._conform(context)
+        batch = count_rows(x)
+        if batch is not None and batch != len(y):
+            raise ValueError(f"the context has batch {batch}, the sequences {len(y)}. Pass one row for each.")
+        limit = self._limit(x)
+        if limit is not None:
+            check_lengths(y, limit, self.stop.certain or self.stop.plans)
+        return y, x
+
+    def _limit(self, x: Any) -> Tensor | None:
+        """On the host, the length that x sets to each y."""
+        if isinstance(x, Context):
+            return None if x.limit is None else x.limit.to("cpu")
+        return None if self.context is None else self.context.lengths(x)
 
     def start(self, context: Any = None) -> State:
         """Nothing of y read yet."""
@@ -115,8 +155,9 @@ class SequenceModel(Face, nn.Module):
         """Read n ≥ 0 elements y (b, n, *e)."""
         if not y.shape[1]:
             return state.features.new_empty(state.batch, 0, state.features.shape[1]), state
-        inputs = self.element.read(y.to(self.first.device)).to(self.first)
-        return self._advance(inputs, state.memory, state.position, state.context)
+        if self._mixes(state.context):
+            return planned.extend(self, state, y.to(self.first.device))
+        return self._advance(self._read(y), state.memory, state.position, state.context)
 
     def unroll(self, context: Any, y: Tensor) -> tuple[Float[Tensor, "b m h"], State]:
         """Start and extend in one fused call over [start vector, y₁ … yₙ]."""
@@ -125,31 +166,41 @@ class SequenceModel(Face, nn.Module):
             raise ValueError(
                 f"the context has batch {encoded.batch}, the sequences {y.shape[0]}. Pass one row for each."
             )
+        if self._mixes(encoded):
+            return planned.unroll(self, encoded, y.to(self.first.device))
         inputs = self.first.expand(encoded.batch, 1, -1)
         if y.shape[1]:
-            inputs = torch.cat([inputs, self.element.read(y.to(self.first.device)).to(self.first)], 1)
+            inputs = torch.cat([inputs, self._read(y)], 1)
         before = torch.full((encoded.batch,), -1, device=self.first.device)
         return self._advance(inputs, self._memory(encoded), before, encoded)
 
-    def _memory(self, context: Context) -> tuple[Tensor, ...]:
-        """The recurrence's memory before the start vector: zero, or a learned map of the context."""
-        begin = getattr(self.recurrence, "begin", None)
-        memory = self._initial(context)
-        return begin(memory) if begin else memory
+    def _mixes(self, context: Context) -> bool:
+        """Whether the length is drawn first and not known."""
+        return self.stop.plans and context.planned is None
 
-    def _initial(self, context: Context) -> tuple[Tensor, ...]:
+    def _read(self, y: Tensor) -> Tensor:
+        return self.element.read(y.to(self.first.device)).to(self.first)
+
+    def _memory(self, context: Context) -> Any:
+        """What the recurrence carries before the start vector: zero, or a learned map of the context."""
         shapes = self.recurrence.memory_shapes
         if self.initial is None:
-            return tuple(context.summary.new_zeros(context.batch, *shape) for shape in shapes)
-        flat = self.initial(context.summary).split([torch.Size(shape).numel() for shape in shapes], -1)
-        return tuple(part.reshape(-1, *shape) for part, shape in zip(flat, shapes, strict=True))
+            memory = tuple(context.summary.new_zeros(context.batch, *shape) for shape in shapes)
+        else:
+            flat = self.initial(self.context.initial(context))  # type: ignore[union-attr]
+            parts = flat.split([torch.Size(shape).numel() for shape in shapes], -1)
+            memory = tuple(part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
+        return begun(self.recurrence, memory, context.batch)
 
-    def _advance(
-        self, inputs: Tensor, memory: tuple[Tensor, ...], position: Tensor, context: Context
-    ) -> tuple[Tensor, State]:
-        batch, n = inputs.shape[:2]
-        if self.enters_input:
-            inputs = torch.cat([inputs, context.summary.unsqueeze(1).expand(-1, n, -1)], -1)
+    def _advance(self, read: Tensor, memory: Any, position: Tensor, context: Context) -> tuple[Tensor, State]:
+        batch, n = read.shape[:2]
+        entering = [read]
+        if self.inputs > self.element.width:
+            after = position.unsqueeze(1) + torch.arange(1, n + 1, device=position.device)
+            if self.context is not None:
+                entering.append(self.context.at(context, after))
+            entering.append(self.stop.feed(context, after))
+        inputs = torch.cat(entering, -1) if len(entering) > 1 else read
         if batch:
             features, memory = self.recurrence(inputs, memory)
         else:
@@ -158,7 +209,19 @@ class SequenceModel(Face, nn.Module):
 
     def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "*p"], context: Context) -> NextStep:
         """The law of the next step."""
-        return self.stop.emit(self.likelihood, features, position, context)
+        if self._mixes(context):
+            return planned.emit(self, features, position)
+        step = self.stop.emit(self.likelihood, features, position, context)
+        if context.aligned_lengths is None or self.stop.certain:
+            return step
+        # No y goes beyond its x, whatever the stop law says.
+        shape = step.log_stop.shape
+        limit = context.aligned_lengths.reshape(-1, *[1] * (len(shape) - 1))
+        over = (position >= limit).expand(shape)
+        log_stop, log_go = certain_end(over, step.log_stop)
+        return NextStep(
+            step.element, torch.where(over, log_stop, step.log_stop), torch.where(over, log_go, step.log_go)
+        )
 
     def log_prob(self, y: Sequences, context: Any = None, validate: bool = True) -> Float[Tensor, " b"]:
         """log P(y | x) of each sequence, in nats; of an open one, log P(y begins so | x).
@@ -166,18 +229,82 @@ class SequenceModel(Face, nn.Module):
         Args:
             y: b sequences.
             context: x, one row for each sequence, or None.
-            validate: check the values, which an accelerator waits for. Without it, y and x must have been through
-                `element.conform` and `context.conform`.
+            validate: check the values, which an accelerator waits for. Without it, y and x must be what `conform` gave.
 
         Raises:
-            ValueError: values outside the element's space, sequences longer than the stop law's longest,
-                or a context that does not fit.
+            ValueError: see `conform`.
         """
-        y = check(self, y) if validate else y
+        y, x = self.conform(y, context) if validate else (y, context)
         y = y.to(self.first.device)
-        features, state = self.unroll(self.encode(context, len(y), validate), y.values)
-        fused = self.stop.log_prob(self.likelihood, features, y)
-        return score_features(self, features, state.context, y).log_prob if fused is None else fused
+        encoded = self.encode(x, len(y), validate=False)
+        if self._mixes(encoded):
+            return self._log_prob_planned(y, encoded)
+        features, _ = self.unroll(encoded, y.values)
+        fused = None if encoded.aligned_lengths is not None else self.stop.log_prob(self.likelihood, features, y)
+        return score_features(self, features, encoded, y).log_prob if fused is None else fused
+
+    def _log_prob_planned(self, y: Sequences, context: Context) -> Tensor:
+        """One pass where the length is known; a log-sum over τ where the sequence is open."""
+        rows = [mask.nonzero().squeeze(-1) for mask in (y.ended, ~y.ended)]
+        found = []
+        for index, ended in zip(rows, (True, False), strict=True):
+            if not len(index):
+                continue
+            some = y if len(index) == len(y) else y.select(index)
+            own = context if len(index) == len(y) else context.select(index.to(self.first.device))
+            prior: Any = 0.0
+            if ended:
+                own, prior = self.given(some, own)
+            features, _ = self.unroll(own, some.values)
+            found.append(score_features(self, features, own, some).log_prob + prior)
+        if not found:
+            return self.unroll(context, y.values)[0].new_zeros(0)
+        place = torch.cat([index for index in rows if len(index)]).argsort()
+        return torch.cat(found)[place.to(self.first.device)]
+
+    def given(self, y: Sequences, context: Context) -> tuple[Context, Float[Tensor, " b"]]:
+        """The context under which one pass scores y, and the log-probability of what that context takes as known.
+
+        With a planned length that is log P(τ = the length of y | x); with any other stop law nothing, 0.
+
+        Raises:
+            ValueError: a planned length and a sequence that has not ended, whose length is not known.
+        """
+        if not self._mixes(context):
+            return context, context.summary.new_zeros(context.batch)
+        if not bool(y.ended.all()):
+            raise ValueError(
+                f"sequence {int((~y.ended).nonzero()[0])} has not ended, so its planned length is not known. Use "
+                "log_prob(), which sums over it."
+            )
+        lengths = y.lengths.to(self.first.device)
+        log_pmf = self.stop.log_pmf(context).expand(len(y), -1)
+        return dataclasses.replace(context, planned=lengths), log_pmf.gather(1, lengths.unsqueeze(1)).squeeze(1)
+
+    def plan(self, lengths: Any, context: Any = None) -> Context:
+        """The context of sequences whose length is known beforehand, for a model with `PlannedLength`: P(y | τ, x).
+
+        Args:
+            lengths: (b,), integers.
+            context: x of batch b, or None.
+
+        Raises:
+            ValueError: another stop law, or a length below 0 or above the longest.
+        """
+        if not self.stop.plans:
+            raise ValueError(f"plan() needs stop=PlannedLength(n); this model has {self.stop.describe()}.")
+        lengths = torch.as_tensor(lengths).reshape(-1)
+        longest = self.stop.max_length
+        bad = ((lengths < 0) | (lengths > longest)).nonzero()  # type: ignore[operator]
+        if lengths.is_floating_point() or len(bad):
+            got = lengths.dtype if lengths.is_floating_point() else int(lengths[int(bad[0])])
+            raise ValueError(f"a planned length must be an integer in 0…{longest}; got {got}.")
+        encoded = self.encode(context, len(lengths))
+        if encoded.batch != len(lengths):
+            raise ValueError(
+                f"the context has batch {encoded.batch}, the lengths {len(lengths)}. Pass one row for each."
+            )
+        return dataclasses.replace(encoded, planned=lengths.to(self.first.device, torch.int64))
 
     def bind(self, weights: Mapping[str, Tensor]) -> SequenceModel:
         """The same model with other tensors for some of its parameters, for weights that have priors.
@@ -205,15 +332,9 @@ class SequenceModel(Face, nn.Module):
         if self.context is None or context is None or isinstance(context, Context):
             batch_shape = None if isinstance(context, Context) else ()
             return SequenceDistribution(self, self.encode(context), max_length, batch_shape)
+        if not isinstance(context, Tensor | int | float | list):
+            return SequenceDistribution(self, self.encode(context), max_length)
         x = torch.as_tensor(context)
         shape = tuple(x.shape[: x.ndim - self.context.event_dims])
         flat = x.reshape(-1, *x.shape[len(shape) :])
         return SequenceDistribution(self, self.encode(flat), max_length, shape)
-
-
-def _fresh(part: Any, kind: str) -> Any:
-    got = getattr(part, "kind", type(part).__name__)
-    if not isinstance(part, Part) or got != kind:
-        shown = part.describe() if isinstance(part, Part) else repr(part)
-        raise TypeError(f"{kind}= takes a part of kind {kind}; got {shown}, of kind {got}.")
-    return part.fresh()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
@@ -24,3 +25,9 @@ class NextStep:
     element: TorchDistributionMixin
     log_stop: Float[Tensor, "*b"]
     log_go: Float[Tensor, "*b"]
+
+
+def certain_end(over: Bool[Tensor, "*b"], like: Tensor) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """(log_stop, log_go) of an end that is known: 0 and −∞ where it is `over`, −∞ and 0 before."""
+    certain, never = like.new_zeros(()), like.new_full((), -torch.inf)
+    return torch.where(over, certain, never), torch.where(over, never, certain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 P = TypeVar("P", bound="Part")
 
@@ -35,8 +35,7 @@ class Part(nn.Module):
 
     def fresh(self: P) -> P:
         """An unbuilt part of the same choices."""
-        choices = {k: v.fresh() if isinstance(v, Part) else v for k, v in self.choices().items()}
-        return type(self)(**choices)
+        return type(self)(**{name: _fresh(choice) for name, choice in self.choices().items()})
 
     def describe(self) -> str:
         """The expression that makes this part, as `LSTM(size=256, layers=2)`."""
@@ -55,8 +54,28 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
+def _fresh(choice: Any) -> Any:
+    if isinstance(choice, tuple):
+        return tuple(_fresh(member) for member in choice)
+    return choice.fresh() if isinstance(choice, Part) else choice
+
+
 def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_show, value))}{',' if len(value) == 1 else ''})"
     return value.describe() if isinstance(value, Part) else getattr(value, "__name__", repr(value))
+
+
+def first_memory(recurrence: Any, like: Tensor) -> Any:
+    """What a recurrence carries before the first input, all zero, one row for each of `like` (b, …)."""
+    zero = tuple(like.new_zeros(like.shape[0], *shape) for shape in recurrence.memory_shapes)
+    return begun(recurrence, zero, like.shape[0])
+
+
+def begun(recurrence: Any, memory: tuple[Tensor, ...], batch: int) -> Any:
+    """All that a recurrence carries, from tensors of its `memory_shapes`: it may have more to carry than these."""
+    begin = getattr(recurrence, "begin", None)
+    return memory if begin is None else begin(memory, batch)
 
 
 def require(condition: bool, message: str) -> None:

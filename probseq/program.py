@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from probseq.context import Context
+from probseq.inference.sample import certainly_over
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
 
@@ -50,8 +51,7 @@ class Program:
                     state = self.model.extend(state, y.unsqueeze(1))[1]
         shape = self.model.element.shape
         values = torch.stack(columns, 1) if columns else torch.zeros(batch, 0, *shape, device=device)
-        certain = self.model.max_length is not None and self.length >= self.model.max_length
-        return Sequences(values, lengths, ~going | certain)
+        return Sequences(values, lengths, ~going.cpu() | certainly_over(self.model, state.context, self.length))
 
     def data(self, y: Sequences) -> dict[str, Tensor]:
         """The values of the sites that stand for `y`, for `poutine.condition`.

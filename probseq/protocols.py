@@ -6,7 +6,7 @@ Every `log_…` is in nats.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -104,7 +104,11 @@ class Element(ElementSpace, Protocol):
 
 @runtime_checkable
 class Recurrence(Protocol):
-    """A part: how the past is carried. Causal: features at t depend on inputs up to t."""
+    """A part: how the past is carried. Causal: features at t depend on inputs up to t.
+
+    Where it has them, two more facts are heeded: `begin(memory, batch)`, which turns tensors of `memory_shapes` (zero,
+    or set by the context) into all that is carried, where that is more; and `max_length`, the most elements it reads.
+    """
 
     @property
     def features(self) -> int:
@@ -150,6 +154,10 @@ class Likelihood(Protocol):
         """`self(features).log_prob(y)`, possibly fused; the fused law binds the two."""
         ...
 
+    def mix(self, features: Float[Tensor, "*b k h"], log_weights: Float[Tensor, "*b k"]) -> TorchDistributionMixin:
+        """Σₖ exp(log_weights)ₖ · self(features)ₖ, for normalised weights."""
+        ...
+
 
 @runtime_checkable
 class Stop(Protocol):
@@ -161,8 +169,23 @@ class Stop(Protocol):
     certain: bool
     """Whether the length is known beforehand, so that the end costs no nats and is not counted as a decision."""
 
+    aligned: bool
+    """Whether the length is that of the aligned x."""
+
+    plans: bool
+    """Whether the length is drawn first (`Context.planned`): the model then mixes over it, by `log_pmf(context)`."""
+
     @property
     def max_length(self) -> int | None: ...
+
+    @property
+    def feed_width(self) -> int:
+        """The width f of what it feeds to each step."""
+        ...
+
+    def feed(self, context: Context, position: Int[Tensor, "b n"]) -> Float[Tensor, "b n f"]:
+        """What enters the steps after `position` elements."""
+        ...
 
     def build(self, features: int, summary: int) -> None: ...
 
@@ -181,29 +204,82 @@ class Stop(Protocol):
 
 
 @runtime_checkable
+class Encoder(Protocol):
+    """A part: what becomes of a sequence x that is known as a whole."""
+
+    @property
+    def features(self) -> int:
+        """The width h of the features of each xₜ."""
+        ...
+
+    @property
+    def summary(self) -> int:
+        """The width c of what sums the sequence up."""
+        ...
+
+    def build(self, inputs: int) -> None: ...
+
+    def __call__(
+        self, inputs: Float[Tensor, "b t i"], lengths: Int[Tensor, " b"]
+    ) -> tuple[Float[Tensor, "b t h"], Float[Tensor, "b c"]]:
+        """Features that go with each input, and the summary; what stands beyond `lengths` must not matter."""
+        ...
+
+
+@runtime_checkable
 class Conditioning(Protocol):
     """A part: what the model is conditioned on, and where it enters."""
 
-    enters: Literal["input", "state", "both"]
-
     event_dims: int
-    """How many axes one row of x has."""
+    """How many axes one row of a tensor x has."""
+
+    @property
+    def aligned(self) -> bool:
+        """Whether something of x goes with each element, so that y has no more elements than x."""
+        ...
 
     @property
     def width(self) -> int:
         """The width c of the summary."""
         ...
 
+    @property
+    def aligned_width(self) -> int:
+        """The width a of what goes with each element."""
+        ...
+
+    @property
+    def input_width(self) -> int:
+        """The width of what enters each step."""
+        ...
+
+    @property
+    def state_width(self) -> int:
+        """The width of what the initial state is a map of."""
+        ...
+
     def build(self) -> None: ...
 
-    def conform(self, x: Any) -> Tensor:
-        """`x` as a tensor, batch axis first, checked.
+    def conform(self, x: Any) -> Any:
+        """`x` checked: a tensor, batch axis first, Sequences, or a tuple of them.
 
         Raises:
             ValueError: wrong shape or dtype, or values outside the context's space.
         """
         ...
 
-    def encode(self, x: Tensor) -> Context:
+    def lengths(self, x: Any) -> Int[Tensor, " b"] | None:
+        """On the host, how many elements of a checked x go along with y, or None where there is nothing aligned."""
+        ...
+
+    def encode(self, x: Any) -> Context:
         """What a checked x becomes."""
+        ...
+
+    def at(self, context: Context, position: Int[Tensor, "b n"]) -> Float[Tensor, "b n i"]:
+        """What enters the steps after `position` elements."""
+        ...
+
+    def initial(self, context: Context) -> Float[Tensor, "b w"]:
+        """What the initial state is a map of."""
         ...

@@ -8,11 +8,11 @@ from typing import ClassVar
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from probseq.context import Context
-from probseq.nextstep import NextStep
+from probseq.nextstep import NextStep, certain_end
 from probseq.numerics import at_least_float32
 from probseq.part import Part, require
 from probseq.protocols import Likelihood
@@ -21,12 +21,22 @@ from probseq.shapes import Ragged
 
 
 class StopPart(Part):
-    """What most stop laws share: no symbol of their own, an end that is not certain, and no faster score."""
+    """What most stop laws share: no symbol of their own, an end that is not certain, nothing drawn beforehand or fed
+    to the steps, and no faster score."""
 
     kind: ClassVar[str] = "stop"
     symbols: ClassVar[int] = 0
     certain: ClassVar[bool] = False
+    aligned: ClassVar[bool] = False
+    plans: ClassVar[bool] = False
     max_length: int | None = None
+
+    @property
+    def feed_width(self) -> int:
+        return 0
+
+    def feed(self, context: Context, position: Int[Tensor, "b n"]) -> Float[Tensor, "b n f"]:
+        return context.summary.new_empty(*position.shape, 0)
 
     def log_prob(
         self, likelihood: Likelihood, features: Float[Tensor, "b m h"], y: Sequences
@@ -158,5 +168,82 @@ class FixedLength(StopPart):
         self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
     ) -> NextStep:
         over = (position >= self.length).expand(features.shape[:-1])
-        certain, never = features.new_zeros(()), features.new_full((), -torch.inf)
-        return NextStep(likelihood(features), torch.where(over, certain, never), torch.where(over, never, certain))
+        return NextStep(likelihood(features), *certain_end(over, features))
+
+
+@dataclass(eq=False, repr=False)
+class AlignedLength(StopPart):
+    """As many elements as the aligned x has, with certainty: the end of tagging. Needs an `Aligned` context."""
+
+    certain: ClassVar[bool] = True
+    aligned: ClassVar[bool] = True
+
+    def build(self, features: int, summary: int) -> None:
+        pass
+
+    def emit(
+        self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
+    ) -> NextStep:
+        return NextStep(
+            likelihood(features), *certain_end(reached(context.aligned_lengths, features, position), features)
+        )
+
+
+@dataclass(eq=False, repr=False)
+class PlannedLength(LengthStop):
+    """The length τ is drawn first, and the number of elements still to come is fed to every step.
+
+    P(y, τ | x) = P(τ | x) P(y | τ, x), with P(τ | x) a learned table as in `LengthStop`. Goodfellow et al., Deep
+    Learning, 10.2.3, third mechanism: the extra input is what keeps a sequence from breaking off. A sequence that
+    ended is scored in one pass, an open one by a log-sum over τ; engines carry the exact mixture over τ, which costs
+    max_length + 1 times the memory and the steps. `model.plan(lengths)` is the context of sequences of known length.
+
+    Args:
+        max_length: the longest length with positive probability.
+        dim: the width of the learned embedding of the remaining number.
+        remaining: whether that number is fed; without it τ decides when to stop, and nothing else knows.
+
+    Raises:
+        ValueError: max_length below 0, or dim below 1.
+    """
+
+    dim: int = 16
+    remaining: bool = True
+
+    plans: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require(self.max_length >= 0, f"PlannedLength needs max_length ≥ 0; got {self.max_length}.")
+        require(self.dim >= 1, f"PlannedLength needs dim ≥ 1; got {self.dim}.")
+
+    @property
+    def feed_width(self) -> int:
+        return self.dim if self.remaining else 0
+
+    def build(self, features: int, summary: int) -> None:
+        super().build(features, summary)
+        self.embedding = nn.Embedding(self.max_length + 1, self.dim) if self.remaining else None
+
+    def feed(self, context: Context, position: Int[Tensor, "b n"]) -> Float[Tensor, "b n f"]:
+        """The embedding of τ − position, the number of elements still to come."""
+        if self.embedding is None or context.planned is None:
+            return super().feed(context, position)
+        return self.embedding((context.planned.unsqueeze(1) - position).clamp(min=0))
+
+    def emit(
+        self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
+    ) -> NextStep:
+        """The law given τ; `probseq.planned` mixes over it."""
+        return NextStep(likelihood(features), *certain_end(reached(context.planned, features, position), features))
+
+
+def reached(limit: Int[Tensor, " b"] | None, features: Tensor, position: Tensor) -> Tensor:
+    """Whether `position` elements are as many as there can be; (b, *n), for features (b, *n, h).
+
+    Raises:
+        ValueError: the context holds no limit.
+    """
+    if limit is None:
+        raise ValueError("the context says nothing of the length; expected aligned x or a planned length.")
+    shape = features.shape[:-1]
+    return (position >= limit.reshape(-1, *[1] * (len(shape) - 1))).expand(shape)

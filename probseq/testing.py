@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from probseq.context import Context
 from probseq.inference.exact import exact
-from probseq.inference.sample import sample
+from probseq.inference.sample import certainly_over, sample
 from probseq.inference.score import score
 from probseq.model import SequenceModel
 from probseq.protocols import Autoregressive
 from probseq.randomness import seeded
+from probseq.rows import select_rows
 from probseq.saving import load, save
 from probseq.sequences import Sequences
 from probseq.tree import tree_map
@@ -62,6 +63,8 @@ def ragged(model: Autoregressive, context: Any = None, batch: int = 5, length: i
             columns.append(y)
             state = model.extend(state, y.unsqueeze(1))[1]
     lengths = torch.linspace(length, 0, state.batch).round().long()
+    if state.context.limit is not None:
+        lengths = lengths.minimum(state.context.limit.cpu())
     y = Sequences(torch.stack(columns, 1), lengths, True)
     possible = torch.isfinite(score(model, y, context).stop).all(-1)
     return Sequences(y.values, lengths, possible.cpu())
@@ -69,7 +72,7 @@ def ragged(model: Autoregressive, context: Any = None, batch: int = 5, length: i
 
 def check_split(model: Autoregressive, context: Any = None) -> None:
     """extend(s, a + b) is extend(s, a), then extend(·, b); unroll is start, then extend."""
-    y = ragged(model, context).filled(0).values
+    y = model.element.conform(ragged(model, context)).values
     start = model.start(Context.none(len(y)) if context is None else context)
     features, after = model.extend(start, y)
     for k in {0, 1, y.shape[1] // 2, y.shape[1]}:
@@ -92,7 +95,7 @@ def _assert_trees_close(a: Any, b: Any) -> None:
 
 def check_select(model: Autoregressive, context: Any = None) -> None:
     """Rows of a state go on as they would have: select, then read, is read, then select; contexts go along."""
-    y = ragged(model, context).filled(0).values
+    y = model.element.conform(ragged(model, context)).values
     rows = torch.tensor([len(y) - 1, 0, len(y) - 1])
     start = model.start(Context.none(len(y)) if context is None else context)
     _, middle = model.extend(start, y[:, :1])
@@ -122,7 +125,9 @@ def check_density(model: Autoregressive, context: Any = None, tolerance: float =
     The substitution y = sinh(u) reaches into heavy tails.
     """
     y = ragged(model, context)
-    features, state = model.unroll(Context.none(len(y)) if context is None else context, y.filled(0).values)
+    features, state = model.unroll(
+        Context.none(len(y)) if context is None else context, model.element.conform(y).values
+    )
     u = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
     grid = u.sinh().reshape(-1, 1, 1).to(features)
     for row, position in itertools.product(range(len(y)), range(features.shape[1])):
@@ -136,27 +141,36 @@ def check_density(model: Autoregressive, context: Any = None, tolerance: float =
 def check_stop_pair(model: Autoregressive, context: Any = None) -> None:
     """exp(log_stop) + exp(log_go) = 1 after every prefix."""
     y = ragged(model, context)
-    features, state = model.unroll(Context.none(len(y)) if context is None else context, y.filled(0).values)
+    features, state = model.unroll(
+        Context.none(len(y)) if context is None else context, model.element.conform(y).values
+    )
     step = model.emit(features, torch.arange(features.shape[1]), state.context)
     _close(step.log_stop.exp() + step.log_go.exp(), torch.ones_like(step.log_stop), TIGHT)
 
 
 def check_causal(model: Autoregressive, context: Any = None) -> None:
-    """The factors of elements up to t do not move when later elements do, and some factor after them does."""
+    """The factors of elements up to t do not move when later elements do, and some factor after them does, unless the
+    element is not read back in."""
     y = ragged(model, context, seed=0)
     other = ragged(model, context, seed=1)
-    full = Sequences(y.values, torch.full_like(y.lengths, y.values.shape[1]), False)
     length = y.values.shape[1]
-    moved, tried = 0.0, False
+    limit = model.start(Context.none(len(y)) if context is None else context).context.limit
+    lengths = torch.full_like(y.lengths, length)
+    full = Sequences(y.values, lengths if limit is None else lengths.minimum(limit.cpu()), False)
+    fed, moved, tried = getattr(model.element, "feedback", True), 0.0, False
+    a = score(model, full, context)
     for t in range(length):
         changed = torch.cat([full.values[:, :t], other.values[:, t:]], 1)
-        a, b = score(model, full, context), score(model, Sequences(changed, full.lengths, False), context)
+        b = score(model, Sequences(changed, full.lengths, False), context)
         _close(a.element[:, :t], b.element[:, :t], TIGHT)
         _close(a.stop[:, : t + 1], b.stop[:, : t + 1], TIGHT)
-        if t + 1 < length and not torch.equal(changed[:, t], full.values[:, t]):
+        changed = torch.cat([full.values[:, :t], other.values[:, t : t + 1], full.values[:, t + 1 :]], 1)
+        if t + 1 < length and not torch.equal(changed, full.values):
+            b = score(model, Sequences(changed, full.lengths, False), context)
             tried = True
             moved = max(moved, float((a.element[:, t + 1 :] - b.element[:, t + 1 :]).detach().abs().max()))
-    assert moved > 0 or not tried, "no factor depends on the elements before it: the model has no memory"
+    assert fed or moved == 0, "an element depends on those before it, which are not fed back"
+    assert not fed or moved > 0 or not tried, "no factor depends on the elements before it: the model has no memory"
 
 
 def check_batch_invariant(model: Any, context: Any = None) -> None:
@@ -170,7 +184,7 @@ def check_batch_invariant(model: Any, context: Any = None) -> None:
         _close(same, gradient, ROUNDING)
     values, total = [], torch.zeros_like(gradient)
     for i in range(len(y)):
-        row = None if context is None else context[i : i + 1]
+        row = select_rows(context, torch.tensor([i]))
         value, part = _value_and_gradient(model, y.select([i]), row)
         values.append(value)
         total = total + part
@@ -204,7 +218,8 @@ def check_sampler(model: Autoregressive, length: int, context: Any = None, draws
     names = {tuple(sequence.flatten().tolist()): i for i, sequence in enumerate(law.sequences)}
     observed = np.zeros(len(names))
     drawn = sample(model, draws, context, length, seed)
-    certain = model.max_length is not None and length >= model.max_length
+    start = model.start(Context.none(1) if context is None else context)
+    certain = bool(certainly_over(model, start.context, length))
     assert torch.equal(drawn.ended, (drawn.lengths < length) | certain), "a cut sequence is said to have ended"
     for sequence in drawn:
         observed[names[tuple(sequence.flatten().tolist())]] += 1
@@ -285,6 +300,8 @@ def check_gradients(model: SequenceModel, context: Any = None) -> None:
     model.zero_grad()
     model.log_prob(y, context).sum().backward()
     for name, parameter in model.named_parameters():
+        if not parameter.numel():
+            continue
         assert parameter.grad is not None, f"{name} is not reached"
         assert bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is not finite"
         # One step alone does not reach the weights of the memory.

@@ -40,6 +40,39 @@ DISCRETE = {
     "Tokens by Parametric": (ps.Tokens(3, dim=4), ps.Parametric(dist.Categorical)),
     "Bits": (ps.Bits(2), ps.Bernoulli()),
 }
+PARALLEL = {
+    "Memoryless": ps.Memoryless(5),
+    "deep Memoryless": ps.Memoryless(5, layers=2),
+    "CausalConv": ps.CausalConv(5, window=3),
+    "CausalConv of one": ps.CausalConv(5, window=1, layers=2),
+}
+COMPOSED = {
+    "Leaky": ps.Leaky(5),
+    "Unrolled Leaky": ps.Unrolled(ps.Leaky(5)),
+    "Stack": ps.Stack((ps.LSTM(4), ps.Leaky(3), ps.Memoryless(4))),
+    "Stack with skips": ps.Stack((ps.GRU(3), ps.Positional(ps.LSTM(3), 4, dim=2)), skip=True),
+    "Positional": ps.Positional(ps.GRU(4), 3, dim=2),
+    "Positional Memoryless": ps.Positional(ps.Memoryless(4), 3, dim=2),
+}
+PLANNED = {
+    "PlannedLength": ps.PlannedLength(4, dim=3),
+    "PlannedLength not fed": ps.PlannedLength(4, remaining=False),
+}
+ALIGNED = {
+    "reals": ps.Aligned(ps.Reals(2)),
+    "tokens": ps.Aligned(ps.Tokens(3, dim=2)),
+    "bidirectional": ps.Aligned(ps.Tokens(3, dim=2), ps.Bidirectional(ps.GRU(3))),
+    "unidirectional": ps.Aligned(ps.Reals(2), ps.Unidirectional(ps.LSTM(3))),
+}
+SOURCES = {
+    "source from left to right": ps.Source(ps.Reals(2), ps.Unidirectional(ps.GRU(3)), enters="state"),
+    "source from both ends": ps.Source(ps.Tokens(3, dim=2), ps.Bidirectional(ps.LSTM(3))),
+}
+MIXED = {
+    "vector and labels": (ps.Vector(2, enters="state"), ps.Labels(3, dim=2, enters="input")),
+    "labels, aligned, vector": (ps.Labels(3, dim=2, enters="both"), ALIGNED["tokens"], ps.Vector(2, enters="input")),
+    "two aligned and a source": (ALIGNED["reals"], ALIGNED["bidirectional"], SOURCES["source from left to right"]),
+}
 SCALAR = {
     "Gaussian": ps.Gaussian(),
     "Gaussian of fixed scale": ps.Gaussian(scale=0.7),
@@ -80,9 +113,17 @@ def x(context, batch):
     if context is None:
         return None
     generator = torch.Generator().manual_seed(7)
+    if isinstance(context, tuple):
+        return tuple(x(member, batch) for member in context)
     if isinstance(context, ps.Labels):
         return torch.randint(context.classes, (batch,), generator=generator)
-    return torch.randn(batch, context.dim, generator=generator, dtype=torch.float64)
+    if isinstance(context, ps.Vector):
+        return torch.randn(batch, context.dim, generator=generator, dtype=torch.float64)
+    # The longest x of one sequence alone is what enumeration walks; of several, one is empty.
+    lengths = [4, 6, 0, 3, 5][:batch]
+    if isinstance(context.reads, ps.Tokens):
+        return ps.Sequences(torch.randint(context.reads.size, (batch, 6), generator=generator), lengths)
+    return ps.Sequences(torch.randn(batch, 6, *context.reads.shape, generator=generator, dtype=torch.float64), lengths)
 
 
 def _table():
@@ -101,6 +142,33 @@ def _table():
         yield f"Tokens, GRU, LengthStop, labels {enters}", (
             tokens, RECURRENCES["GRU"], categorical, STOPS["LengthStop"], context,
         )  # fmt: skip
+    for name, recurrence in {**PARALLEL, **COMPOSED}.items():
+        yield f"Tokens, {name}, EndSymbol, input", (
+            tokens, recurrence, categorical, STOPS["EndSymbol"], CONTEXTS["input"],
+        )  # fmt: skip
+    for name, recurrence in {"Stack": COMPOSED["Stack"], "CausalConv": PARALLEL["CausalConv"]}.items():
+        yield f"Tokens, {name}, LengthStop, both", (
+            tokens, recurrence, categorical, STOPS["LengthStop"], CONTEXTS["both"],
+        )  # fmt: skip
+    for (r, recurrence), (s, stop) in itertools.product(
+        {**RECURRENCES, "Memoryless": PARALLEL["Memoryless"], "Positional": COMPOSED["Positional"]}.items(),
+        PLANNED.items(),
+    ):
+        yield f"Tokens, {r}, {s}, input", (tokens, recurrence, categorical, stop, CONTEXTS["input"])
+    for name, (element, likelihood) in list(DISCRETE.items())[1:]:
+        yield f"{name}, LSTM, PlannedLength", (element, RECURRENCES["LSTM"], likelihood, ps.PlannedLength(3, dim=2))
+    for (c, context), feedback in itertools.product({**ALIGNED, **SOURCES, **MIXED}.items(), (True, False)):
+        goes = c in ALIGNED or "aligned" in c
+        element = ps.Tokens(3, dim=4, feedback=feedback)
+        if not feedback and c in SOURCES and context.enters == "state":
+            continue
+        for stop in [ps.AlignedLength(), ps.BernoulliStop(), ps.EndSymbol()] if goes else [ps.EndSymbol()]:
+            yield f"Tokens, GRU, {stop.describe()}, {c}{'' if feedback else ', no feedback'}", (
+                element, RECURRENCES["GRU"], categorical, stop, context,
+            )  # fmt: skip
+    yield "Tokens, Memoryless, AlignedLength, bidirectional", (
+        tokens, PARALLEL["Memoryless"], categorical, ps.AlignedLength(), ALIGNED["bidirectional"],
+    )  # fmt: skip
     for name, (element, likelihood) in list(DISCRETE.items())[1:]:
         for s in ("BernoulliStop", "LengthStop", "FixedLength"):
             yield f"{name}, LSTM, {s}", (element, RECURRENCES["LSTM"], likelihood, STOPS[s])
@@ -113,6 +181,12 @@ def _table():
         for s in ("BernoulliStop", "LengthStop", "FixedLength"):
             yield f"vector {name}, LSTM, {s}, both", (
                 ps.Reals(2), RECURRENCES["LSTM"], likelihood, STOPS[s], CONTEXTS["both"],
+            )  # fmt: skip
+    for name in ("Gaussian", "Gamma"):
+        for stop in (ps.PlannedLength(3, dim=2), ps.AlignedLength()):
+            context = ALIGNED["reals"] if stop.aligned else CONTEXTS["both"]
+            yield f"vector {name}, LSTM, {stop.describe()}", (
+                ps.Reals(2), RECURRENCES["LSTM"], VECTOR[name], stop, context,
             )  # fmt: skip
 
 

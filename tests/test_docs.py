@@ -31,3 +31,11 @@ def test_the_parts_of_the_contributing_page_keep_the_laws(tmp_path, monkeypatch)
         if "tests/parts.py" not in block:
             exec(compile(block, "CONTRIBUTING.md", "exec"), names)
     assert any(isinstance(value, ps.SequenceModel) for value in names.values())
+
+
+def test_the_gradient_of_the_bptt_page_is_that_of_autograd():
+    names = {}
+    for block in blocks("docs/bptt.md"):
+        exec(compile(block, "docs/bptt.md", "exec"), names)
+    assert set(names["errors"]) == {"h", "W", "U", "V", "b", "c", "start vector", "embedding"}
+    assert max(names["errors"].values()) <= 1e-12

@@ -1,8 +1,31 @@
 """Published data as Sequences."""
 
+from probseq.datasets.alignment import align
 from probseq.datasets.alphabet import Alphabet
+from probseq.datasets.captions import Captions, captions, cardinal
+from probseq.datasets.chorales import Chorales, chorales
 from probseq.datasets.digits import Images, digits, mnist
 from probseq.datasets.names import names
+from probseq.datasets.spellings import Spellings, aligned_cmudict, nettalk
+from probseq.datasets.splits import Pairs, Texts
 from probseq.datasets.words import words
 
-__all__ = ["Alphabet", "Images", "digits", "mnist", "names", "words"]
+__all__ = [
+    "Alphabet",
+    "Captions",
+    "Chorales",
+    "Images",
+    "Pairs",
+    "Spellings",
+    "Texts",
+    "align",
+    "aligned_cmudict",
+    "captions",
+    "cardinal",
+    "chorales",
+    "digits",
+    "mnist",
+    "names",
+    "nettalk",
+    "words",
+]

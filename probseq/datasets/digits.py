@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probseq.datasets.files import locate
+from probseq.datasets.splits import split
 
 FILE = "mnist/mnist.npz"
 SHA256 = "7a9e9afe3e5a31a40029aea4d65940367b3e0a32c169095d18883ac86d672e09"
 
 
-@dataclass(frozen=True)
-class Images:
+class Images(NamedTuple):
     """Binary images in three parts, each with the labels of its images.
 
     Shapes:
@@ -37,8 +36,7 @@ class Images:
 def digits(seed: int = 0, threshold: int = 8) -> Images:
     """1,797 digits of 8 × 8 pixels from scikit-learn (Alpaydin & Kaynak, 1998), whose 17 grey levels become two.
 
-    A pixel is 1 where its level, 0 to 16, is `threshold` or more. Shuffled by `random.Random(seed)`, then 80, 10 and
-    10 %.
+    A pixel is 1 where its level, 0 to 16, is `threshold` or more. Shuffled by `seed`, then 80, 10 and 10 %.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed; it comes with `probseq[experiments]`.
@@ -46,12 +44,10 @@ def digits(seed: int = 0, threshold: int = 8) -> Images:
     from sklearn.datasets import load_digits
 
     levels, labels = load_digits(return_X_y=True)
-    order = list(range(len(labels)))
-    random.Random(seed).shuffle(order)
-    images = torch.from_numpy(levels >= threshold).float().reshape(-1, 8, 8, 1)[order]
-    first, second = int(0.8 * len(order)), int(0.9 * len(order))
-    found = torch.from_numpy(labels).long()[order]
-    return Images(*images.tensor_split([first, second]), *found.tensor_split([first, second]))
+    images = torch.from_numpy(levels >= threshold).float().reshape(-1, 8, 8, 1)
+    found = torch.from_numpy(labels).long()
+    parts = split(range(len(labels)), seed)
+    return Images._make([*(images[part] for part in parts), *(found[part] for part in parts)])
 
 
 def mnist(seed: int = 0) -> Images:
@@ -72,4 +68,4 @@ def mnist(seed: int = 0) -> Images:
         labels = np.concatenate([arrays["train_y"], arrays["test_y"]])
     drawn = np.random.default_rng(seed).random(levels.shape, dtype=np.float32) * 255 < levels
     images, found = torch.from_numpy(drawn).float().unsqueeze(-1), torch.from_numpy(labels).long()
-    return Images(*images.tensor_split([50_000, 60_000]), *found.tensor_split([50_000, 60_000]))
+    return Images._make(part for whole in (images, found) for part in whole.tensor_split([50_000, 60_000]))

@@ -1,5 +1,6 @@
-"""What turns an x-sequence into features for each of its elements, and into a summary."""
+"""What becomes of a sequence that is known as a whole."""
 
 from probseq.encoders.grid import GridEncoder
+from probseq.encoders.recurrent import Bidirectional, Unidirectional
 
-__all__ = ["GridEncoder"]
+__all__ = ["Bidirectional", "GridEncoder", "Unidirectional"]

@@ -70,9 +70,7 @@ class GridEncoder(Part):
         batch, time = inputs.shape[:2]
         places = self.height * self.width
         cure = "Correct the height and width, or resize the grids."
-        require(
-            time == places, f"a grid of {self.height} × {self.width} has {places} places; got {time}. {cure}"
-        )
+        require(time == places, f"a grid of {self.height} × {self.width} has {places} places; got {time}. {cure}")
         if lengths.device.type == "cpu":
             wrong = (lengths != places).nonzero()
             require(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probseq.context import Context, State
+from probseq.inference.sample import certainly_over
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
 
@@ -107,8 +108,8 @@ def _support(model: Autoregressive, state: State) -> Tensor:
     if not model.element.discrete and not law.support.is_discrete:
         raise ValueError(f"exact() needs a discrete element; got {model.element!r}. Use sample() and score().")
     base = law
-    while isinstance(base, torch.distributions.Independent):
-        base = base.base_dist
+    while hasattr(base, "base_dist") or hasattr(base, "component_distribution"):
+        base = base.base_dist if hasattr(base, "base_dist") else base.component_distribution
     try:
         values = base.enumerate_support(expand=False)
     except NotImplementedError as error:
@@ -139,8 +140,7 @@ def _walk(model: Autoregressive, root: _Prefixes, symbols: Tensor, length: int) 
         n, t = node.values.shape[:2]
         lengths = torch.full((n,), t)
         if t == length:
-            # Where the stop law allows no more elements either, the end is not a cut.
-            yield Sequences(node.values, lengths, model.max_length is not None and t >= model.max_length), node.log_prob
+            yield Sequences(node.values, lengths, certainly_over(model, node.state.context, t)), node.log_prob
             continue
         step = model.emit(node.state.features, node.state.position, node.state.context)
         yield Sequences(node.values, lengths, True), node.log_prob + step.log_stop

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from probseq.context import Context, State
@@ -33,26 +34,52 @@ def sample(
         num_samples: how many sequences, or, given a context of batch b, how many for each of its rows.
         context: what the model is conditioned on, or None.
         max_length: where a sequence that has not ended is cut: it comes back with `ended=False`, never with a
-            false end. By default the stop law's longest, else 256.
+            false end. By default the longest that the stop law or an aligned x allows, else 256.
         generator: a torch.Generator or an integer seed; by default torch's global state.
 
     Returns:
         Sequences of batch b · num_samples, the draws for one row of the context side by side.
 
     Raises:
-        ValueError: num_samples or max_length below 0.
+        ValueError: num_samples or max_length below 0, or a model that is not causal.
     """
     if num_samples < 0:
         raise ValueError(f"num_samples must be 0 or more; got {num_samples}.")
-    if max_length is None:
-        max_length = DEFAULT_MAX_LENGTH if model.max_length is None else model.max_length
+    require_causal(model, "sample()")
+    state = model.start(Context.none(1) if context is None else context)
+    max_length = longest(model, state.context) if max_length is None else max_length
     if max_length < 0:
         raise ValueError(f"max_length must be 0 or more; got {max_length}.")
-    state = model.start(Context.none(1) if context is None else context)
     rows = torch.arange(state.batch, device=state.features.device)
     state = state.select(rows.repeat_interleave(num_samples))
     with seeded(generator, state.features.device):
         return _ancestral(model, state, max_length)
+
+
+def require_causal(model: Autoregressive, name: str) -> None:
+    """Raise ValueError where a model says that its features depend on elements that are not drawn yet."""
+    leak = getattr(model, "leak", None)
+    found = None if leak is None else leak()
+    if found is not None:
+        raise ValueError(
+            f"{name} draws one element after the other and needs a causal recurrence, but here the features at step "
+            f"{found[0]} depend on the input at step {found[1]}. What sees all of x belongs into a context: "
+            "Aligned(…, encoder=…)."
+        )
+
+
+def longest(model: Autoregressive, context: Context) -> int:
+    """The most elements a sequence can have, as the stop law or the context says, else DEFAULT_MAX_LENGTH."""
+    if context.limit is not None:
+        return int(context.limit.max()) if context.batch else 0
+    return DEFAULT_MAX_LENGTH if model.max_length is None else model.max_length
+
+
+def certainly_over(model: Autoregressive, context: Context, length: int) -> Bool[Tensor, " b"]:
+    """On the host, whether `length` elements are all that a sequence can have, so that its end there is no cut."""
+    if context.limit is not None:
+        return length >= context.limit.to("cpu")
+    return torch.full((context.batch,), model.max_length is not None and length >= model.max_length)
 
 
 def _ancestral(model: Autoregressive, state: State, max_length: int) -> Sequences:
@@ -77,10 +104,8 @@ def _ancestral(model: Autoregressive, state: State, max_length: int) -> Sequence
             state, rows, y, going = state.select(left), rows[left], y[left], going[left]
         if len(rows) and position + 1 < max_length:
             state = model.extend(state, y.unsqueeze(1))[1]
-    # Where the stop law allows no more elements either, the end is not a cut.
-    certain = model.max_length is not None and max_length >= model.max_length
     ended = torch.ones(batch, dtype=torch.bool, device=device)
-    ended[rows[going]] = certain
+    ended[rows[going]] = certainly_over(model, state.context, max_length).to(device)[going]
     if not columns:
         shape, discrete = model.element.shape, model.element.discrete
         empty = torch.zeros(batch, 0, *shape, dtype=torch.int64 if discrete else state.features.dtype, device=device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probseq.context import Context
@@ -55,6 +55,8 @@ def score(model: Autoregressive, y: Sequences, context: Any = None) -> Score:
     """
     y = check(model, y)
     features, state = model.unroll(Context.none(len(y), y.device) if context is None else context, y.values)
+    if state.context.limit is not None:
+        check_lengths(y, state.context.limit.to("cpu"), exactly=False)
     return score_features(model, features, state.context, y.to(features.device))
 
 
@@ -68,6 +70,19 @@ def check(model: Autoregressive, y: Sequences) -> Sequences:
             f"{model.max_length} no probability. Raise its max_length, or cut the sequence."
         )
     return y
+
+
+def check_lengths(y: Sequences, limit: Int[Tensor, " b"], exactly: bool) -> None:
+    """Raise ValueError where y is longer than x lets it be, or, with `exactly`, has ended at another length."""
+    wrong = y.lengths > limit
+    if exactly:
+        wrong |= y.ended & (y.lengths != limit)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"sequence {row} has {int(y.lengths[row])} elements, but its x gives it {int(limit[row])}. Pass x and y of "
+            "one length, or cut y with ended=False."
+        )
 
 
 def score_features(model: Autoregressive, features: Tensor, context: Context, y: Sequences) -> Score:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import pyro.distributions as dist
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
@@ -30,6 +31,10 @@ class LikelihoodPart(Part):
 
     def log_prob(self, features: Float[Tensor, "n h"], y: Tensor) -> Float[Tensor, " n"]:
         return self(features).log_prob(y)
+
+    def mix(self, features: Float[Tensor, "*b k h"], log_weights: Float[Tensor, "*b k"]) -> TorchDistributionMixin:
+        mixing = dist.Categorical(logits=log_weights, validate_args=False)
+        return dist.MixtureSameFamily(mixing, self(features), validate_args=False)
 
 
 def require_vector(likelihood: Part, element: Element, discrete: bool = False) -> int:

@@ -39,3 +39,8 @@ class Categorical(LikelihoodPart):
 
     def log_prob(self, features: Float[Tensor, "n h"], y: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         return -F.cross_entropy(self.logits(features), y, reduction="none")
+
+    def mix(self, features: Float[Tensor, "*b k h"], log_weights: Float[Tensor, "*b k"]) -> dist.Categorical:
+        """A mixture of laws over symbols is one law over symbols."""
+        joint = self.logits(features).log_softmax(-1) + log_weights.unsqueeze(-1)
+        return dist.Categorical(logits=joint.logsumexp(-2), validate_args=False)

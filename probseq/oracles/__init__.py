@@ -5,5 +5,6 @@ from probseq.oracles.hmm import HMM
 from probseq.oracles.linear_gaussian import LinearGaussianAR, LinearGaussianStateSpace
 from probseq.oracles.ngram import NGram
 from probseq.oracles.reber import Reber
+from probseq.oracles.table import Table
 
-__all__ = ["HMM", "Automaton", "LinearGaussianAR", "LinearGaussianStateSpace", "NGram", "Reber"]
+__all__ = ["HMM", "Automaton", "LinearGaussianAR", "LinearGaussianStateSpace", "NGram", "Reber", "Table"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probseq.context import Context, State
 from probseq.face import Face
-from probseq.nextstep import NextStep
+from probseq.nextstep import NextStep, certain_end
 
 
 class Stepwise(Face, ABC):
@@ -77,10 +77,8 @@ class Stepwise(Face, ABC):
 
 
 def fixed_end(length: int, position: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """(log_stop, log_go), in the shape of `like`, of exactly `length` elements: −∞ and 0 before, 0 and −∞ after."""
-    over = (position >= length).expand(like.shape)
-    certain, never = like.new_zeros(()), like.new_full((), -torch.inf)
-    return torch.where(over, certain, never), torch.where(over, never, certain)
+    """(log_stop, log_go), in the shape of `like`, of exactly `length` elements."""
+    return certain_end((position >= length).expand(like.shape), like)
 
 
 def real(values: Tensor | Sequence, name: str, *shape: int | None) -> Tensor:

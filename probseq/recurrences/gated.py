@@ -63,6 +63,9 @@ class _Fused(Part):
         self.network = self.family(inputs, self.size, self.layers, batch_first=True, dropout=between)
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
+        if _lacks_bfloat16(inputs):
+            with torch.autocast("cpu", enabled=False):
+                return self.forward(inputs.float(), tuple(tensor.float() for tensor in memory))
         first = tuple(tensor.transpose(0, 1).contiguous() for tensor in memory)
         features, last = self.network(inputs, first if self.states > 1 else first[0])
         last = last if self.states > 1 else (last,)
@@ -89,6 +92,12 @@ class _Fused(Part):
     def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
         """The new state of one layer, its output first."""
         raise NotImplementedError
+
+
+def _lacks_bfloat16(inputs: Tensor) -> bool:
+    """Whether autocast would ask oneDNN for a kernel in bfloat16 that this processor does not have."""
+    cast = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return cast and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class Elman(_Fused):

@@ -105,12 +105,12 @@ class Grid(Part):
         self.column = nn.Parameter(0.1 * torch.randn(self.width, 2 * self.size))
         self.out = nn.Linear(2 * self.size, self.size)
 
-    def begin(self, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def begin(self, memory: tuple[Tensor, ...], batch: int) -> GridMemory:
         """The memory of an image of which nothing was read, from tensors of `memory_shapes`."""
         hidden, carry = memory
         rows = (state[:, scan].unsqueeze(1).expand(-1, self.width, -1) for scan in (0, 1) for state in memory)
-        recent = hidden.new_zeros(len(hidden), self.window + 1, self.width, self.inputs)
-        count = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
+        recent = hidden.new_zeros(batch, self.window + 1, self.width, self.inputs)
+        count = torch.zeros(batch, dtype=torch.int64, device=hidden.device)
         return GridMemory._make([hidden, carry, *rows, recent, count])
 
     def forward(

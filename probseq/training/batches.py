@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from probseq.rows import count_rows, place, select_rows
 from probseq.sequences import Sequences
-from probseq.tree import select, tree_map
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Data:
 
     Shapes:
         sequences: n sequences.
-        context: a tensor (n, …), a Context of batch n, or None.
+        context: what the model's context takes, of batch n: a tensor, Sequences, a Context, a tuple of these, or None.
 
     Raises:
         ValueError: there are no sequences, or the context has another batch.
@@ -33,8 +33,8 @@ class Data:
         n = len(self.sequences)
         if not n:
             raise ValueError("the data set is empty: there is nothing to fit. Pass at least one sequence.")
-        batch = n if self.context is None else getattr(self.context, "batch", None) or len(self.context)
-        if batch != n:
+        batch = count_rows(self.context)
+        if batch is not None and batch != n:
             raise ValueError(f"the context has batch {batch}, the sequences {n}. Pass one row for each sequence.")
 
     @staticmethod
@@ -54,11 +54,7 @@ class Data:
 
     def select(self, index: Int[Tensor, " n"]) -> Data:
         """The sequences `index` with their contexts."""
-        context = None
-        if self.context is not None:
-            device = getattr(self.context, "device", None) or self.context.summary.device
-            context = select(self.context, index.to(device))
-        return Data(self.sequences.select(index), context)
+        return Data(self.sequences.select(index), select_rows(self.context, index))
 
 
 class Batch:
@@ -70,8 +66,8 @@ class Batch:
 
     def to(self, device: Any) -> Batch:
         """The batch on a device."""
-        context = tree_map(lambda leaf: leaf.to(device), self.data.context)
-        return Batch(self.index, Data(self.data.sequences.to(device), context), self.weight)
+        data = Data(self.data.sequences.to(device), place(self.data.context, device))
+        return Batch(self.index, data, self.weight)
 
 
 class Batches:

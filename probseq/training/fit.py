@@ -19,8 +19,6 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from probseq.context import Context
-from probseq.inference.score import check
 from probseq.model import SequenceModel
 from probseq.sequences import Sequences
 from probseq.training.batches import Batches, Data
@@ -285,19 +283,17 @@ def _checked(model: SequenceModel, data: Any, name: str) -> Data:
     """The data, conformed once, so that no step has to."""
     data = Data.of(data)
     try:
-        sequences = check(model, data.sequences)
+        sequences, context = model.conform(data.sequences, data.context)
         _require_possible(model, sequences)
-        model.encode(data.context, len(sequences))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    if model.context is None or isinstance(data.context, Context):
-        return Data(sequences, data.context)
-    return Data(sequences, model.context.conform(data.context))
+    return Data(sequences, context)
 
 
 def _require_possible(model: SequenceModel, y: Sequences) -> None:
     """Where the length is certain, a sequence that ended at another one has probability 0."""
-    wrong = (y.ended & (y.lengths != model.max_length)).nonzero() if model.stop.certain else []
+    fixed = model.stop.certain and model.max_length is not None
+    wrong = (y.ended & (y.lengths != model.max_length)).nonzero() if fixed else []
     if len(wrong):
         row = int(wrong[0])
         raise ValueError(

@@ -1,25 +1,20 @@
-"""What the model is conditioned on, and where it enters: as input to each step, as initial state, or both."""
+"""One vector or one label for each sequence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from probseq.context import Context
-from probseq.part import Part, require
-
-Enters = Literal["input", "state", "both"]
-
-
-def _check_enters(enters: str) -> None:
-    require(enters in ("input", "state", "both"), f"enters must be 'input', 'state' or 'both'; got {enters!r}.")
+from probseq.contexts.base import ContextPart, Enters, check_enters
+from probseq.part import require
 
 
 @dataclass(eq=False, repr=False)
-class Vector(Part):
+class Vector(ContextPart):
     """A vector x of `dim` real numbers for each sequence.
 
     Args:
@@ -34,19 +29,13 @@ class Vector(Part):
     dim: int
     enters: Enters = "both"
 
-    kind: ClassVar[str] = "context"
-    event_dims: ClassVar[int] = 1
-
     def __post_init__(self) -> None:
         require(self.dim >= 1, f"Vector needs dim ≥ 1; got {self.dim}.")
-        _check_enters(self.enters)
+        check_enters(self.enters)
 
     @property
     def width(self) -> int:
         return self.dim
-
-    def build(self) -> None:
-        pass
 
     def conform(self, x: Any) -> Tensor:
         x = torch.as_tensor(x)
@@ -65,7 +54,7 @@ class Vector(Part):
 
 
 @dataclass(eq=False, repr=False)
-class Labels(Part):
+class Labels(ContextPart):
     """One of `classes` labels for each sequence, through a learned embedding of width `dim`.
 
     Raises:
@@ -76,7 +65,6 @@ class Labels(Part):
     dim: int = 16
     enters: Enters = "both"
 
-    kind: ClassVar[str] = "context"
     event_dims: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
@@ -84,7 +72,7 @@ class Labels(Part):
             self.classes >= 1 and self.dim >= 1,
             f"Labels needs classes ≥ 1 and dim ≥ 1; got {self.classes}, {self.dim}.",
         )
-        _check_enters(self.enters)
+        check_enters(self.enters)
 
     @property
     def width(self) -> int:

@@ -1,0 +1,86 @@
+"""An x-sequence that goes along with y, element by element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probseq.context import Context
+from probseq.contexts.base import ContextPart
+from probseq.contexts.reading import check_reading, conform_sequences, encoded
+from probseq.sequences import Sequences
+from probseq.shapes import slot_mask
+
+
+@dataclass(eq=False, repr=False)
+class Aligned(ContextPart):
+    """x₁ … x_T beside y₁ … y_T: xₜ enters the step that predicts yₜ (Goodfellow et al., Deep Learning, 10.2.4).
+
+    Without an encoder xₜ alone enters, so that yₜ depends on x₁ … xₜ through the recurrence; a `Bidirectional`
+    encoder lets it depend on all of x. With `feedback=False` on the model's element the yₜ are independent given x.
+    Sequences of y end where x does with `AlignedLength()`, and at the latest there with any other stop law.
+
+    Args:
+        reads: an element part that says what one xₜ is, as `Reals(3)` or `Tokens(26)`.
+        encoder: an encoder part, as `Bidirectional(LSTM(32))`, or None.
+
+    Shapes:
+        x: Sequences of b sequences, or a tensor (b, t, *e), where all have t elements.
+
+    Raises:
+        ValueError: `reads` is no element part, or one without feedback; `encoder` is no encoder part.
+    """
+
+    reads: Any
+    encoder: Any = None
+
+    aligned: ClassVar[bool] = True
+    event_dims: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        check_reading(self)
+
+    @property
+    def width(self) -> int:
+        return 0
+
+    @property
+    def input_width(self) -> int:
+        return self.aligned_width
+
+    @property
+    def state_width(self) -> int:
+        return 0
+
+    @property
+    def aligned_width(self) -> int:  # type: ignore[override]
+        return self.reads.width if self.encoder is None else self.encoder.features
+
+    def build(self) -> None:
+        self.reads.build()
+        if self.encoder is not None:
+            self.encoder.build(self.reads.width)
+
+    def conform(self, x: Any) -> Sequences:
+        return conform_sequences(self, x)
+
+    def lengths(self, x: Sequences) -> Int[Tensor, " b"]:
+        return x.lengths
+
+    def encode(self, x: Sequences) -> Context:
+        features, _, lengths = encoded(self, x)
+        mask = slot_mask(lengths, features.shape[1]).unsqueeze(-1)
+        features = torch.where(mask, features, 0.0)
+        return Context(features.new_empty(len(x), 0), aligned=features, aligned_lengths=lengths)
+
+    def at(self, context: Context, position: Int[Tensor, "b n"]) -> Float[Tensor, "b n i"]:
+        """xₜ for the step after `position` = t − 1 elements, 0 beyond the end."""
+        aligned: Any = context.aligned
+        padded = F.pad(aligned, (0, 0, 0, 1))
+        index = position.clamp(0, aligned.shape[1]).unsqueeze(-1)
+        return padded.gather(1, index.expand(-1, -1, aligned.shape[2]))

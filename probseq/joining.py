@@ -1,0 +1,65 @@
+"""Which parts go together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from probseq.part import Part, require
+
+
+def fresh_part(part: Any, kind: str) -> Any:
+    """An unbuilt copy of a part of this kind.
+
+    Raises:
+        TypeError: something else.
+    """
+    got = getattr(part, "kind", type(part).__name__)
+    if not isinstance(part, Part) or got != kind:
+        shown = part.describe() if isinstance(part, Part) else repr(part)
+        raise TypeError(f"{kind}= takes a part of kind {kind}; got {shown}, of kind {got}.")
+    return part.fresh()
+
+
+def check_parts(element: Any, recurrence: Any, likelihood: Any, stop: Any, context: Any) -> None:
+    """Refuse parts that cannot be joined.
+
+    Raises:
+        ValueError: what does not go together, why, and what does.
+    """
+    aligned = context is not None and context.aligned
+    longest = getattr(recurrence, "max_length", None)
+    require(
+        not stop.symbols or likelihood.takes_symbols,
+        f"{stop.describe()} adds a symbol to the alphabet and needs Categorical(); got {likelihood.describe()}. Use "
+        "BernoulliStop(), LengthStop(n) or FixedLength(n).",
+    )
+    require(
+        aligned or not stop.aligned,
+        f"{stop.describe()} ends y where x does, and needs an x that goes along with it: context=Aligned(…).",
+    )
+    require(
+        not (aligned and stop.plans),
+        f"{stop.describe()} draws a length, but the aligned x has one already. Use AlignedLength().",
+    )
+    require(
+        longest is None or stop.aligned or (stop.max_length is not None and stop.max_length <= longest),
+        f"{recurrence.describe()} reads {longest} elements at most, but {stop.describe()} allows "
+        f"{'any number' if stop.max_length is None else stop.max_length}. Use FixedLength({longest}).",
+    )
+
+
+def check_widths(recurrence: Any, inputs: int, state: int, carried: int) -> None:
+    """Refuse a recurrence with nothing to read, and one without memory where x is to enter as initial state.
+
+    Raises:
+        ValueError: either of them.
+    """
+    require(
+        inputs > 0,
+        f"{recurrence.describe()} has nothing to read: with feedback=False on the element, something else must enter "
+        "each step. Give a context such as Aligned(…) or Vector(d, enters='input').",
+    )
+    require(
+        not state or carried > 0,
+        f"{recurrence.describe()} carries no state that x could set. Let the context enter with enters='input'.",
+    )

@@ -1,0 +1,104 @@
+"""A length that is drawn first, carried as the exact mixture over it.
+
+P(y₁ … yₜ) = Σ_τ P(τ | x) P(y₁ … yₜ | τ, x). With K = longest + 1 lengths, a state holds the K states of the network
+given each τ, and what has been read has made of log P(τ): the features of a step are those of the K networks side by
+side, then the K log-weights, up to one constant for all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probseq.context import Context, State
+from probseq.nextstep import NextStep
+from probseq.tree import select, tree_map
+
+
+def unroll(model: Any, context: Context, y: Tensor) -> tuple[Tensor, State]:
+    """`model.unroll` with the length not known."""
+    lengths = model.stop.max_length + 1
+    features, state = model.unroll(_spread(context, lengths), y.repeat_interleave(lengths, 0))
+    prior = model.stop.log_pmf(context).expand(context.batch, lengths)
+    weights = _weights(model, prior, features[:, :-1], y, torch.zeros_like(state.position.view(-1, lengths)[:, 0]))
+    return _gathered(features, weights, state, context)
+
+
+def extend(model: Any, state: State, y: Tensor) -> tuple[Tensor, State]:
+    """`model.extend` with the length not known."""
+    lengths = model.stop.max_length + 1
+    hidden, before = state.features[:, :-lengths], state.features[:, -lengths:]
+    given = State(
+        hidden.reshape(state.batch * lengths, -1),
+        tree_map(lambda leaf: leaf.flatten(0, 1), state.memory),
+        state.position.repeat_interleave(lengths, 0),
+        _spread(state.context, lengths),
+    )
+    features, after = model.extend(given, y.repeat_interleave(lengths, 0))
+    emitting = torch.cat([given.features.unsqueeze(1), features[:, :-1]], 1)
+    weights = _weights(model, before, emitting, y, state.position)
+    features, after = _gathered(features, weights[:, 1:], after, state.context)
+    return features, after
+
+
+def emit(model: Any, features: Tensor, position: Tensor) -> NextStep:
+    """`model.emit` with the length not known: the mixture over the lengths that are still possible."""
+    lengths, shape = model.stop.max_length + 1, features.shape[:-1]
+    weights = features[..., -lengths:]
+    hidden = features[..., :-lengths].reshape(*shape, lengths, -1)
+    length = torch.arange(lengths, device=features.device)
+    place = position.expand(shape).unsqueeze(-1)
+    total, onward = _log_sum(weights, length >= place), _log_sum(weights, length > place)
+    here = _log_sum(weights, length == place)
+    # After a prefix of probability 0 the end is certain: some law must stand there.
+    lost = total == -torch.inf
+    total = torch.where(lost, 0.0, total)
+    log_stop, log_go = torch.where(lost, 0.0, here - total), onward - total
+    goes = (length > place) & (onward > -torch.inf).unsqueeze(-1)
+    mixing = torch.where(goes.any(-1, keepdim=True), weights.masked_fill(~goes, -torch.inf), 0.0)
+    return NextStep(model.likelihood.mix(hidden, mixing.log_softmax(-1)), log_stop, log_go)
+
+
+def _spread(context: Context, lengths: int) -> Context:
+    """Each row of the context with each length."""
+    rows = torch.arange(context.batch, device=context.summary.device)
+    spread = select(context, rows.repeat_interleave(lengths))
+    return dataclasses.replace(spread, planned=torch.arange(lengths, device=rows.device).repeat(context.batch))
+
+
+def _weights(model: Any, before: Tensor, features: Tensor, y: Tensor, position: Tensor) -> Tensor:
+    """log P(τ | …) (b, n + 1, K) before the first of n elements and after each; −∞ where τ is behind."""
+    (batch, lengths), n = before.shape, y.shape[1]
+    weights = before.unsqueeze(1)
+    if n and batch:
+        flat = y.repeat_interleave(lengths, 0).flatten(0, 1)
+        each = model.likelihood.log_prob(features.flatten(0, 1), flat).view(batch, lengths, n).transpose(1, 2)
+        # What all lengths share says nothing of the length, and would swamp in float32 what does.
+        best = each.detach().amax(-1, keepdim=True)
+        each = torch.where(best > -torch.inf, each - best, 0.0)
+        weights = torch.cat([weights, weights + each.cumsum(1)], 1)
+    elif n:
+        weights = weights.expand(batch, n + 1, lengths)
+    reached = position.unsqueeze(1) + torch.arange(n + 1, device=y.device)
+    behind = torch.arange(lengths, device=y.device) < reached.unsqueeze(-1)
+    return weights.masked_fill(behind, -torch.inf)
+
+
+def _gathered(features: Tensor, weights: Tensor, state: State, context: Context) -> tuple[Tensor, State]:
+    """What the networks given each τ came to (b · K, …), as one row for each sequence."""
+    batch, lengths = weights.shape[0], weights.shape[-1]
+    hidden = features.view(batch, lengths, *features.shape[1:]).transpose(1, 2).flatten(2)
+    joint = torch.cat([hidden, weights], -1)
+    memory = tree_map(lambda leaf: leaf.view(batch, lengths, *leaf.shape[1:]), state.memory)
+    return joint, State(joint[:, -1], memory, state.position.view(batch, lengths)[:, 0], context)
+
+
+def _log_sum(weights: Tensor, among: Tensor) -> Tensor:
+    """log Σ exp over the places that are `among`: −∞, with no gradient, where there are none or all are −∞."""
+    inside = weights.masked_fill(~among, -torch.inf)
+    some = (inside > -torch.inf).any(-1)
+    safe = torch.where(some.unsqueeze(-1), inside, 0.0)
+    return torch.where(some, safe.logsumexp(-1), -torch.inf)

@@ -1,0 +1,152 @@
+"""Recurrences made of recurrences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from probseq.part import Part, begun, require
+
+
+@dataclass(eq=False, repr=False)
+class Stack(Part):
+    """Recurrences of any kinds on top of each other, each reading the features of the one below (figure 10.13).
+
+    With `skip` each of them reads the input too, and their features stand side by side: short paths from the input
+    and to the output through every layer (Graves, Generating sequences with recurrent neural networks, 2013).
+
+    Args:
+        members: recurrence parts, the lowest first.
+        skip: whether every layer reads the input and is seen by the output.
+
+    Shapes:
+        inputs: (b, n, i). features: (b, n, h), h that of the last member, or with `skip` the sum of all.
+
+    Raises:
+        ValueError: no members, or one that is no recurrence.
+    """
+
+    members: Any
+    skip: bool = False
+
+    kind: ClassVar[str] = "recurrence"
+
+    def __post_init__(self) -> None:
+        self.members = tuple(self.members)
+        for member in self.members:
+            _require_recurrence("Stack", member)
+        require(bool(self.members), "Stack needs one recurrence at least; got none.")
+        self.stacked = nn.ModuleList(self.members)
+
+    @property
+    def features(self) -> int:
+        return sum(member.features for member in self.members) if self.skip else self.members[-1].features
+
+    @property
+    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(shape for member in self.members for shape in member.memory_shapes)
+
+    @property
+    def max_length(self) -> int | None:
+        return min((n for n in map(_max_length, self.members) if n is not None), default=None)
+
+    def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, ...]:
+        """One memory for each member."""
+        flat = iter(memory)
+        return tuple(begun(member, tuple(next(flat) for _ in member.memory_shapes), batch) for member in self.members)
+
+    def build(self, inputs: int) -> None:
+        below = inputs
+        for i, member in enumerate(self.members):
+            member.build(below + (inputs if self.skip and i else 0))
+            below = member.features
+
+    def forward(
+        self, inputs: Float[Tensor, "b n i"], memory: tuple[Any, ...]
+    ) -> tuple[Float[Tensor, "b n h"], tuple[Any, ...]]:
+        features, every, after = inputs, [], []
+        for i, (member, before) in enumerate(zip(self.members, memory, strict=True)):
+            read = torch.cat([features, inputs], -1) if self.skip and i else features
+            features, own = member(read, before)
+            every.append(features)
+            after.append(own)
+        return torch.cat(every, -1) if self.skip else features, tuple(after)
+
+
+@dataclass(eq=False, repr=False)
+class Positional(Part):
+    """A recurrence that also reads which element comes next: conditionals that may differ from step to step.
+
+    A recurrent network shares its parameters over time, which supposes that the conditionals are stationary
+    (Goodfellow et al., Deep Learning, 10.2.3); with a learned embedding of the position as one more input they
+    need not be. Compare the two on held-out data.
+
+    Args:
+        recurrence: a recurrence part.
+        positions: how many positions are told apart; later ones count as the last.
+        dim: the width of the embedding.
+
+    Shapes:
+        inputs: (b, n, i). features: those of `recurrence`.
+
+    Raises:
+        ValueError: no recurrence, or positions or dim below 1.
+    """
+
+    recurrence: Any
+    positions: int
+    dim: int = 16
+
+    kind: ClassVar[str] = "recurrence"
+
+    def __post_init__(self) -> None:
+        _require_recurrence("Positional", self.recurrence)
+        require(
+            self.positions >= 1 and self.dim >= 1,
+            f"Positional needs positions ≥ 1 and dim ≥ 1; got {self.positions}, {self.dim}.",
+        )
+
+    @property
+    def features(self) -> int:
+        return self.recurrence.features
+
+    @property
+    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return self.recurrence.memory_shapes
+
+    @property
+    def max_length(self) -> int | None:
+        return _max_length(self.recurrence)
+
+    def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, Tensor]:
+        """The memory of the recurrence, and how many inputs were read, (b,)."""
+        counter = torch.zeros(batch, dtype=torch.int64, device=self.embedding.weight.device)
+        return begun(self.recurrence, memory, batch), counter
+
+    def build(self, inputs: int) -> None:
+        self.embedding = nn.Embedding(self.positions, self.dim)
+        self.recurrence.build(inputs + self.dim)
+
+    def forward(
+        self, inputs: Float[Tensor, "b n i"], memory: tuple[Any, Tensor]
+    ) -> tuple[Float[Tensor, "b n h"], tuple[Any, Tensor]]:
+        own, counter = memory
+        position = counter.unsqueeze(1) + torch.arange(inputs.shape[1], device=inputs.device)
+        place = self.embedding(position.clamp(max=self.positions - 1))
+        features, own = self.recurrence(torch.cat([inputs, place], -1), own)
+        return features, (own, counter + inputs.shape[1])
+
+
+def _max_length(recurrence: Any) -> int | None:
+    return getattr(recurrence, "max_length", None)
+
+
+def _require_recurrence(name: str, part: Any) -> None:
+    require(
+        isinstance(part, Part) and part.kind == "recurrence",
+        f"{name} needs recurrence parts such as LSTM(32); got {part!r}.",
+    )
