@@ -29,6 +29,12 @@ class Part(nn.Module):
         nn.Module.__init__(self)
         return self
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        # A field's default, None say, stands on the class, where it is found before torch looks among submodules.
+        if isinstance(value, nn.Module):
+            self.__dict__[name] = value
+
     def choices(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
