@@ -8,9 +8,7 @@ from torch import Tensor
 from probseq.sequences import Sequences
 
 
-def raster(
-    grids: Shaped[Tensor, "b height width *e"], height: int | None = None, width: int | None = None
-) -> Sequences:
+def raster(grids: Tensor, height: int | None = None, width: int | None = None) -> Sequences:
     """The pixels of each grid row by row, from the top left: sequences of height · width elements that ended.
 
     Args:
