@@ -1,4 +1,4 @@
-"""Images: the recurrence that carries two dimensions, the encoder that sees a grid from every side, and raster order."""
+"""Images: the recurrence in two dimensions, the encoder that sees a grid from every side, and raster order."""
 
 import itertools
 
@@ -193,9 +193,7 @@ def test_the_scans_of_the_four_corners_are_one_scan_of_the_turned_grid():
 
 def labeller(height=2, width=3, directions=4):
     context = ps.Aligned(ps.Reals(1), encoder=ps.GridEncoder(height, width, 4, directions))
-    return model(
-        ps.Bits(1, feedback=False), ps.Memoryless(4), ps.Bernoulli(), ps.FixedLength(height * width), context
-    )
+    return model(ps.Bits(1, feedback=False), ps.Memoryless(4), ps.Bernoulli(), ps.FixedLength(height * width), context)
 
 
 def test_a_model_that_labels_pixels_keeps_the_laws():

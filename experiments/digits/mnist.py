@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from lightning.pytorch import Callback
 
 import probseq as ps
+from experiments.digits.pictures import sheet
 from probseq.datasets import mnist
 from probseq.grids import raster
 
@@ -88,8 +90,11 @@ def build(plan: Plan) -> ps.SequenceModel:
 
 
 def learn(plan: Plan, folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Train, or go on where `folder` has a run that broke off; test; keep the model in `folder`/model."""
+    """Train, or go on where a run broke off, and test; `folder` keeps the checkpoints, the model and the figures."""
     folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "mnist.json"
+    if done.exists():
+        return json.loads(done.read_text())
     data = mnist()
     train, test = raster(data.train[: plan.images]), raster(data.test[: plan.images])
     validation = raster(data.validation[: plan.held_out][: plan.images])
@@ -104,9 +109,18 @@ def learn(plan: Plan, folder: Path, seed: int = 0) -> dict[str, Any]:
     ps.save(model, folder / "model")
     with torch.no_grad():
         nats = -torch.cat([model.log_prob(test.select(rows)) for rows in torch.arange(len(test)).split(250)]).double()
-    return {
+    found = {
         "plan": vars(plan), "parameters": sum(p.numel() for p in model.parameters()), "epochs": len(outcome.history),
         "best_epoch": outcome.epoch, "validation_nats": 784 * outcome.nats, "nats": float(nats.mean()),
         "nats_error": float(nats.std() / len(nats) ** 0.5), "seconds": round(annealing.seconds),
         "history": [{k: v * (784 if k.endswith("nats") else 1) for k, v in e.items()} for e in outcome.history],
     }  # fmt: skip
+    done.write_text(json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def draw_mnist(folder: Path, path: Path, number: int = 64) -> None:
+    """Held-out images beside samples of the model in `folder`."""
+    drawn = ps.sample(ps.load(folder / "model"), number, generator=0)
+    panels = {"held-out images": mnist().test[:number, ..., 0], "samples of Grid": ps.unraster(drawn, 28, 28)[..., 0]}
+    sheet(panels, 8, path, inches=4.5)
