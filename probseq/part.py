@@ -30,9 +30,10 @@ class Part(nn.Module):
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # A field's default stays on the class, where Python finds it before the module that was given instead.
+        hidden = name in self.__dict__.get("_modules", {}) or isinstance(value, nn.Module)
         super().__setattr__(name, value)
-        # A field's default, None say, stands on the class, where it is found before torch looks among submodules.
-        if isinstance(value, nn.Module):
+        if hidden and hasattr(type(self), name):
             self.__dict__[name] = value
 
     def choices(self) -> dict[str, Any]:

@@ -47,6 +47,9 @@ class Autoregressive(Protocol):
 
     The split law: `extend(s, a + b)` equals `extend(s, a)` and then `extend(·, b)`; `unroll` is start-and-extend
     in one fused call, bound by the same law. There is no `step`: stepping is `extend` with n = 1.
+
+    Where a model has them, two more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
+    None; and `settle(state)`, which draws what stands before the elements, so that the state need not hold all of it.
     """
 
     @property
@@ -77,6 +80,7 @@ class Autoregressive(Protocol):
     def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "*p"], context: Context) -> NextStep:
         """The law of the next step. `position` (elements read) broadcasts to (b, *n); `context` has batch b.
 
+        What the context holds of single elements (aligned, source) may be left out: `features` have seen it.
         After a prefix of probability 0, and where stopping is certain, the element's law may be any, but not NaN.
         """
         ...

@@ -209,12 +209,3 @@ def test_pyro_families_are_likelihoods(family):
     assert log_prob.isfinite().all()
     log_prob.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in m.parameters())
-
-
-def test_a_part_given_for_an_optional_one_is_the_one_that_is_used():
-    """Not the default, which stands on the class."""
-    context = ps.Aligned(ps.Reals(1), ps.Bidirectional(ps.GRU(3)))
-    made = ps.SequenceModel(ps.Tokens(2), ps.GRU(4), ps.Categorical(), ps.AlignedLength(), context)
-    assert made.context.describe() == "Aligned(reads=Reals(), encoder=Bidirectional(recurrence=GRU(size=3)))"
-    assert made.context.aligned_width == 6
-    assert any(name.startswith("context.encoder.backward") for name, _ in made.named_parameters())

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -81,6 +80,10 @@ class Aligned(ContextPart):
     def at(self, context: Context, position: Int[Tensor, "b n"]) -> Float[Tensor, "b n i"]:
         """xₜ for the step after `position` = t − 1 elements, 0 beyond the end."""
         aligned: Any = context.aligned
-        padded = F.pad(aligned, (0, 0, 0, 1))
-        index = position.clamp(0, aligned.shape[1]).unsqueeze(-1)
-        return padded.gather(1, index.expand(-1, -1, aligned.shape[2]))
+        time = aligned.shape[1]
+        if not time:
+            return aligned.new_zeros(*position.shape, aligned.shape[2])
+        index = position.clamp(max=time - 1).unsqueeze(-1)
+        return torch.where(
+            (position < time).unsqueeze(-1), aligned.gather(1, index.expand(-1, -1, aligned.shape[2])), 0.0
+        )
