@@ -76,7 +76,8 @@ class GridScan(nn.Module):
 
     def _update(self, gates: Tensor, along: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
         """The new state, from the gates before their nonlinearities and both neighbours' carries."""
-        soft, new = gates.split([3 * self.size, self.size], -1)
+        # Under autocast the product comes in a lower precision than the carries.
+        soft, new = gates.to(across).split([3 * self.size, self.size], -1)
         write, side, out = soft.sigmoid().chunk(3, -1)
         carry = torch.lerp(torch.lerp(across, along, side), new.tanh(), write)
         return out * carry, carry

@@ -122,6 +122,14 @@ def test_the_carry_stays_bounded_on_a_large_grid():
     assert float(hidden.abs().max()) <= 1 + 1e-6
 
 
+def test_the_schedules_agree_in_reduced_precision():
+    grids = [recurrence(3, 4, parallel=parallel).float() for parallel in (True, False)]
+    inputs = torch.randn(2, 13, 2, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        fast, slow = (grid(inputs, first_memory(grid, inputs))[0] for grid in grids)
+    torch.testing.assert_close(fast, slow, rtol=0.05, atol=0.05)
+
+
 def test_more_pixels_than_the_grid_has():
     grid = recurrence(2, 2)
     inputs = torch.zeros(1, 6, 2, dtype=torch.float64)

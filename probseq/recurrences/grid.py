@@ -170,13 +170,13 @@ class Grid(Part):
         column_of = torch.arange(width, device=inputs.device)
         above = (full - 1) * width + column_of
         newest = torch.where(column_of < column, above + width, above)
-        rows = (
+        states = [
             _pick(cells[scan], border[scan], where)
             for scan, where in enumerate((newest, above))
             for cells, border in ((hiddens, hidden), (carries, carry))
-        )
+        ]
         recent = grid[:, full:, w : w + width]
-        return features, GridMemory._make([memory.hidden, memory.carry, *rows, recent, memory.count + n])
+        return features, GridMemory._make([memory.hidden, memory.carry, *states, recent, memory.count + n])
 
     # Pixel by pixel.
 
