@@ -38,12 +38,14 @@ class Size:
     seeds: int
     rates: tuple[float, ...]
     side: int
-    timed: int
+    timed: tuple[int, ...]
     mnist: Plan
 
 
-FULL = Size((24_000, 6_550), None, 40, 3, (3e-3, 1e-2, 3e-2), side=28, timed=8, mnist=Plan())
-SMOKE = Size((2_000, 1_000), 60, 1, 1, (1e-2,), side=10, timed=2, mnist=Plan(size=8, batch=20, minutes=0.05, images=40))
+FULL = Size((24_000, 6_550), None, 30, 3, (3e-3, 1e-2), side=28, timed=(1, 8, 64), mnist=Plan())
+SMOKE = Size(
+    (2_000, 1_000), 60, 1, 1, (1e-2,), side=10, timed=(1,), mnist=Plan(size=8, batch=20, minutes=0.05, images=40)
+)
 
 
 def grid_density(size: int) -> ps.SequenceModel:
@@ -171,15 +173,15 @@ def pointwise_nats(task: Task, scale: float = 1.0) -> float:
 
 
 @torch.no_grad()
-def schedules(size: Size, seed: int) -> dict[str, Any]:
+def schedules(side: int, images: int, seed: int) -> dict[str, Any]:
     """The likelihood of images along the diagonals and pixel by pixel: are they equal, and how much faster is one?"""
-    pixels = size.side**2
+    pixels = side**2
     generator = torch.Generator().manual_seed(seed)
-    y = ps.Sequences((torch.rand(size.timed, pixels, 1, generator=generator) < 0.2).float(), [pixels] * size.timed)
+    y = ps.Sequences((torch.rand(images, pixels, 1, generator=generator) < 0.2).float(), [pixels] * images)
     models = {}
     for name, parallel in (("diagonals", True), ("pixels", False)):
         torch.manual_seed(seed)
-        grid = ps.Grid(size.side, size.side, 48, parallel=parallel)
+        grid = ps.Grid(side, side, 48, parallel=parallel)
         models[name] = ps.SequenceModel(ps.Bits(1), grid, ps.Bernoulli(), ps.FixedLength(pixels))
     values = {name: model.double().log_prob(y.to(dtype=torch.float64)) for name, model in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}
@@ -190,7 +192,7 @@ def schedules(size: Size, seed: int) -> dict[str, Any]:
             seconds[name].append(time.process_time() - begin)
     both = {name: median(times) for name, times in seconds.items()}
     return {
-        "images": size.timed, "side": size.side, "size": 48, "processor_seconds": both,
+        "images": images, "side": side, "size": 48, "processor_seconds": both,
         "ratio": both["pixels"] / both["diagonals"],
         "greatest_difference": float((values["diagonals"] - values["pixels"]).abs().max()),
     }  # fmt: skip
@@ -206,8 +208,8 @@ def targets(results: dict[str, Any]) -> dict[str, bool]:
             "equal parameters": all(max(rows) <= (1 + TOLERANCE) * min(rows) for rows in counts),
             "Grid below the raster LSTM": density["Grid"]["nats"] < density["LSTM"]["nats"],
             "four directions below one": labels["four directions"]["nats"] < labels["one direction"]["nats"],
-            "schedules equal to 1e-6": speed["greatest_difference"] <= 1e-6,
-            "diagonals 8 times faster": speed["ratio"] >= 8,
+            "schedules equal to 1e-6": max(row["greatest_difference"] for row in speed) <= 1e-6,
+            "diagonals 8 times faster on one image": speed[0]["ratio"] >= 8,
         }
     return met | ({"MNIST at most 82": results["mnist"]["nats"] <= 82} if "mnist" in results else {})
 
@@ -228,7 +230,7 @@ def study(size: Size, folder: Path, seed: int) -> dict[str, Any]:
     """All that needs scikit-learn's digits alone."""
     begin = time.perf_counter()
     images, noisy = density_task(size), denoising_task(size, seed)
-    speed = schedules(size, seed)
+    speed = [schedules(size.side, images, seed) for images in size.timed]
     density, densities = compare(DENSITIES, images, size.parameters[0], size, seed)
     labels, labellers = compare(LABELLERS, noisy, size.parameters[1], size, seed)
     pictures.samples(densities, images.test[0], folder / "samples.png")
