@@ -47,9 +47,9 @@ class GridScan(nn.Module):
 
         One step for each of the height + width − 1 diagonals.
         """
-        height, width, batch, _ = x.shape
+        height, width, batch, inputs = x.shape
         order, sizes = _diagonals(height, width, self.flips, x.device)
-        cells = x.flatten(0, 1).index_select(0, order.flatten()).reshape(*order.shape, batch, -1)
+        cells = x.flatten(0, 1).index_select(0, order.flatten()).reshape(*order.shape, batch, inputs)
         border = (hidden.unsqueeze(1), carry.unsqueeze(1))
         state, found = (border[0][:, :0], border[1][:, :0]), []
         for d, diagonal in enumerate(cells.split(sizes, 1)):

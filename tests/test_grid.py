@@ -224,6 +224,12 @@ def test_a_grid_of_another_shape():
         labeller().log_prob(ps.raster(torch.zeros(1, 2, 2, 1)), ps.raster(torch.zeros(1, 2, 2, 1)))
 
 
+def test_no_grids_at_all():
+    features, summary = encoder(4)(torch.zeros(0, 12, 2, dtype=torch.float64), torch.zeros(0, dtype=torch.int64))
+    assert features.shape == (0, 12, 20)
+    assert summary.shape == (0, 20)
+
+
 @pytest.mark.parametrize("wrong", [(0, 2, 3), (2, 0, 3), (2, 2, 0)])
 def test_an_encoder_of_no_size(wrong):
     with pytest.raises(ValueError, match="GridEncoder needs height, width and size ≥ 1"):
