@@ -7,12 +7,12 @@ does not let you choose, write its few lines yourself.
 from __future__ import annotations
 
 from probseq.contexts import Aligned, Source
-from probseq.elements import Reals, Tokens
+from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional
-from probseq.likelihoods import Categorical, Gaussian
+from probseq.likelihoods import Bernoulli, Categorical, Gaussian
 from probseq.model import SequenceModel
 from probseq.part import Part, require
-from probseq.recurrences import LSTM, Memoryless
+from probseq.recurrences import LSTM, Grid, Memoryless
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength
 
 
@@ -144,6 +144,27 @@ def forecaster(
     x = None if covariates is None else Aligned(Reals(covariates))
     end = AlignedLength() if x else BernoulliStop() if length is None else FixedLength(length)
     return SequenceModel(Reals(dim), LSTM(size, dropout=dropout), Gaussian(), end, x)
+
+
+def image_model(height: int, width: int, size: int = 48) -> SequenceModel:
+    """P(image) of black and white images, pixel by pixel in raster order, in two dimensions (see `Grid`).
+
+    `raster(images)` makes y of images (b, height, width, 1), and `unraster` the images of a sample.
+
+    Args:
+        height, width: of the images, in pixels.
+        size: of each scan's state.
+
+    Raises:
+        ValueError: a number out of its range.
+
+    >>> import torch, probseq as ps
+    >>> model = image_model(4, 3, size=8)
+    >>> images = torch.randint(2, (5, 4, 3, 1)).float()
+    >>> model.log_prob(ps.raster(images, 4, 3)).shape, ps.unraster(model.sample(2), 4, 3).shape
+    (torch.Size([5]), torch.Size([2, 4, 3, 1]))
+    """
+    return SequenceModel(Bits(1), Grid(height, width, size), Bernoulli(), FixedLength(height * width))
 
 
 def _summary(element: Part, likelihood: Part, reads: int | Part, size: int, dropout: float) -> SequenceModel:

@@ -37,6 +37,7 @@ RECIPES = {
         ps.Sequences(torch.ones(N, 6, dtype=torch.int64), [6] * N),
         reals(6, 2),
     ),
+    "image_model": (lambda: recipes.image_model(2, 3, size=8), ps.raster(reals(6, 1).reshape(N, 2, 3, 1).gt(0)), None),
     "classifier": (lambda: recipes.classifier(4, 3, size=8, dropout=0.2), ps.Sequences.single(torch.arange(N) % 3), X),
     "classifier of vectors": (
         lambda: recipes.classifier(ps.Reals(2), 3, size=8),
