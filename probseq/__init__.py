@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from probseq.context import Context, State
@@ -24,6 +25,7 @@ from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength
 
 if TYPE_CHECKING:
+    from probseq import graph
     from probseq.training import FitResult, NonFiniteLossError, fit
 
 __all__ = [
@@ -80,6 +82,7 @@ __all__ = [
     "exact",
     "exposure",
     "fit",
+    "graph",
     "load",
     "sample",
     "save",
@@ -95,4 +98,6 @@ def __getattr__(name: str) -> Any:
         from probseq import training
 
         return getattr(training, name)
+    if name == "graph":
+        return importlib.import_module("probseq.graph")
     raise AttributeError(f"module 'probseq' has no attribute {name!r}")
