@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from probseq import recipes
@@ -26,6 +27,7 @@ from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength
 
 if TYPE_CHECKING:
+    from probseq import graph
     from probseq.training import FitResult, NonFiniteLossError, fit
 
 __all__ = [
@@ -84,6 +86,7 @@ __all__ = [
     "exact",
     "exposure",
     "fit",
+    "graph",
     "load",
     "raster",
     "recipes",
@@ -102,4 +105,6 @@ def __getattr__(name: str) -> Any:
         from probseq import training
 
         return getattr(training, name)
+    if name == "graph":
+        return importlib.import_module("probseq.graph")
     raise AttributeError(f"module 'probseq' has no attribute {name!r}")

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from probseq.context import Context
 from probseq.contexts.base import ContextPart
-from probseq.contexts.reading import check_reading, conform_sequences, encoded
+from probseq.contexts.reading import check_reading, conform_sequences, encoded, encoding_links
 from probseq.sequences import Sequences
 from probseq.shapes import slot_mask
+from probseq.structure import ENCODED, ENTERS, Links, Place
 
 
 @dataclass(eq=False, repr=False)
@@ -64,6 +65,12 @@ class Aligned(ContextPart):
         self.reads.build()
         if self.encoder is not None:
             self.encoder.build(self.reads.width)
+
+    def links(self, steps: int) -> Links:
+        """xₜ, or what the encoder makes of x at t, enters step t."""
+        row = "x" if self.encoder is None else ENCODED
+        links = [] if self.encoder is None else encoding_links(self, steps)
+        return links + [(Place(row, t), Place(ENTERS, t)) for t in range(1, steps + 1)]
 
     def conform(self, x: Any) -> Sequences:
         return conform_sequences(self, x)
