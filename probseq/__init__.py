@@ -9,8 +9,9 @@ from probseq.context import Context, State
 from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
-from probseq.encoders import Bidirectional, Unidirectional
+from probseq.encoders import Bidirectional, GridEncoder, Unidirectional
 from probseq.evaluation import Exposure, exposure
+from probseq.grids import raster, unraster
 from probseq.inference import Enumeration, Score, exact, sample, score
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric
 from probseq.model import SequenceModel
@@ -19,7 +20,7 @@ from probseq.objectives import FreeRunning, Objective, Schedule, ScheduledSampli
 from probseq.part import Part
 from probseq.program import Program
 from probseq.protocols import Autoregressive
-from probseq.recurrences import GRU, LSTM, CausalConv, Elman, Leaky, Memoryless, Positional, Stack, Unrolled
+from probseq.recurrences import GRU, LSTM, CausalConv, Elman, Grid, Leaky, Memoryless, Positional, Stack, Unrolled
 from probseq.saving import SaveError, load, save
 from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength
@@ -49,6 +50,8 @@ __all__ = [
     "FixedLength",
     "FreeRunning",
     "Gaussian",
+    "Grid",
+    "GridEncoder",
     "Labels",
     "Leaky",
     "LengthStop",
@@ -84,9 +87,11 @@ __all__ = [
     "fit",
     "graph",
     "load",
+    "raster",
     "sample",
     "save",
     "score",
+    "unraster",
 ]
 
 _TRAINING = ("FitResult", "NonFiniteLossError", "fit")
