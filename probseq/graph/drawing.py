@@ -95,8 +95,8 @@ def _mark_of(times: set[tuple[int | None, int | None]], steps: int) -> str:
 def _span(found: set[Any]) -> str:
     """1–3 for {1, 2, 3}."""
     low, high = min(found), max(found)
-    text = ", ".join(map(str, sorted(found))) if set(found) != set(range(low, high + 1)) else f"{low}–{high}"
-    return (str(low) if low == high else text).replace("-", "−")
+    run = len(found) > 1 and low >= 0 and high - low == len(found) - 1
+    return f"{low}–{high}" if run else ", ".join(map(str, sorted(found))).replace("-", "−")
 
 
 def _draw_nodes(axes: Any, graph: nx.DiGraph, places: dict[str, Point]) -> dict[str, Any]:
