@@ -41,20 +41,27 @@ ENDS = {
     "PlannedLength(remaining=False)": (Y, NET, LAW, ps.PlannedLength(9, remaining=False)),
 }
 
+GRIDS = {
+    "Grid(2, 2, …, window=0): raster order": (Y, ps.Grid(2, 2, 8, window=0), LAW, ps.FixedLength(4)),
+    "GridEncoder(2, 2, …), four directions": (
+        ALONE, ps.Memoryless(8), LAW, ps.AlignedLength(), ps.Aligned(X, ps.GridEncoder(2, 2, 8)),
+    ),
+}  # fmt: skip
+
 TITLE = 30
 """The height of a title, in pixels."""
 
 
-def picture(parts: tuple, folded: bool) -> Image.Image:
+def picture(parts: tuple, folded: bool, steps: int) -> Image.Image:
     """One graph."""
     buffer = io.BytesIO()
-    ps.graph.draw(ps.SequenceModel(*parts), 3, folded=folded).savefig(buffer, dpi=100, format="png")
+    ps.graph.draw(ps.SequenceModel(*parts), steps, folded=folded).savefig(buffer, dpi=100, format="png")
     return Image.open(buffer).convert("RGB")
 
 
-def sheet(assemblies: dict[str, tuple], path: Path, columns: int = 2) -> None:
+def sheet(assemblies: dict[str, tuple], path: Path, columns: int = 2, steps: int = 3) -> None:
     """Each assembly folded out, and folded beside it."""
-    pairs = [(picture(parts, False), picture(parts, True)) for parts in assemblies.values()]
+    pairs = [(picture(parts, False, steps), picture(parts, True, steps)) for parts in assemblies.values()]
     wide = [max(pair[i].width for pair in pairs) for i in (0, 1)]
     high = [
         TITLE + max(each.height for pair in pairs[n : n + columns] for each in pair)
@@ -76,3 +83,4 @@ if __name__ == "__main__":
     sheet(KINDS, FOLDER / "graph_kinds.png")
     sheet(CONTEXTS, FOLDER / "graph_contexts.png")
     sheet(ENDS, FOLDER / "graph_ends.png")
+    sheet(GRIDS, FOLDER / "graph_grids.png", columns=1, steps=4)

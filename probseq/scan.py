@@ -10,6 +10,17 @@ Flips = tuple[bool, bool]
 """Whether a scan starts at the bottom, and whether at the right; (False, False) starts at the top left."""
 
 
+def scan_order(height: int, width: int, flips: Flips) -> list[tuple[int, list[int | None]]]:
+    """For each cell, in raster order and counted from 0, the two whose states it reads; None beyond the border."""
+    down, across = (-1 if flip else 1 for flip in flips)
+
+    def number(i: int, j: int) -> int | None:
+        return i * width + j if 0 <= i < height and 0 <= j < width else None
+
+    cells = [divmod(cell, width) for cell in range(height * width)]
+    return [(i * width + j, [number(i, j - across), number(i - down, j)]) for i, j in cells]
+
+
 class GridScan(nn.Module):
     """LSTMs in two dimensions, each with its own weights and direction; all take a step together.
 

@@ -75,7 +75,21 @@ def assemblies():
         yield f"{r}, {s}, {c}{'' if feedback else ', no feedback'}", assembly(r, s, c, feedback)
 
 
-ASSEMBLIES = {name: parts for name, parts in assemblies() if parts}
+GRIDS = {
+    "Grid": (ps.Tokens(2, dim=2), ps.Grid(2, 3, 3, window=0), ps.Categorical(), ps.FixedLength(5)),
+    "Grid with a window": (ps.Tokens(2, dim=2), ps.Grid(3, 2, 2, window=1), ps.Categorical(), ps.FixedLength(5)),
+    "Grid, state": (
+        ps.Tokens(2, dim=2), ps.Grid(2, 2, 3, window=1), ps.Categorical(), ps.FixedLength(4), CONTEXTS["state"],
+    ),
+    **{
+        f"GridEncoder of {n}{'' if feedback else ', no feedback'}": (
+            ps.Tokens(2, dim=2, feedback=feedback), ps.Memoryless(3), ps.Categorical(), ps.AlignedLength(),
+            ps.Aligned(ps.Reals(1), ps.GridEncoder(2, 2, 2, directions=n)),
+        )
+        for n in (1, 4) for feedback in (True, False)
+    },
+}  # fmt: skip
+ASSEMBLIES = {name: parts for name, parts in assemblies() if parts} | GRIDS
 
 
 def choices(context, steps, seed=0):
@@ -150,9 +164,11 @@ def queries(count, inputs):
 
 @pytest.mark.parametrize("parts", ASSEMBLIES.values(), ids=ASSEMBLIES)
 def test_separated_nodes_are_independent_and_others_are_not(parts):
-    steps = 4 if parts[3].certain and parts[4] is None else 3
+    context = parts[4] if len(parts) > 4 else None
+    # A grid is seen whole.
+    steps = (parts[3].max_length or 4) if parts in GRIDS.values() else 4 if parts[3].certain and not context else 3
     model = made(*parts)
-    unfolded, joint = graph.unfold(model, steps), joint_of(model, parts[4], steps)
+    unfolded, joint = graph.unfold(model, steps), joint_of(model, context, steps)
     names = names_of(unfolded, steps)
     inputs = sum(unfolded.nodes[name]["kind"] == "context" for name in names)
     weak = set()
@@ -163,7 +179,7 @@ def test_separated_nodes_are_independent_and_others_are_not(parts):
         elif found < 1e-9:
             weak.add((a, b, given))
     # One model may come near to an independence that its structure does not ask for; another does not.
-    joint = joint_of(made(*parts, seed=1), parts[4], steps) if weak else joint
+    joint = joint_of(made(*parts, seed=1), context, steps) if weak else joint
     for a, b, given in weak:
         assert dependence(joint, a, b, given) > 1e-9, (names[a], names[b], [names[i] for i in given])
 
@@ -372,3 +388,16 @@ def test_the_page_says_what_it_prints(capsys):
         said = [line.split("  # ")[1] for line in block.splitlines() if line.startswith("print")]
         assert capsys.readouterr().out.splitlines() == said
     testing.check_no_leak(names["Seasonal"](8))
+
+
+def test_a_scan_from_one_corner_sees_the_rectangle_up_to_it():
+    for directions, expected in {1: {1, 2, 4, 5}, 4: {1, 2, 3, 4, 5, 6}}.items():
+        seen = ps.Aligned(ps.Reals(1), ps.GridEncoder(2, 3, 2, directions=directions))
+        parts = (ps.Tokens(2, feedback=False), ps.Memoryless(3), ps.Categorical(), ps.AlignedLength(), seen)
+        assert set(graph.marginal(ps.SequenceModel(*parts), 6).predecessors("y_5")) == {f"x_{t}" for t in expected}
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_a_pixel_depends_on_all_before_it(window):
+    parts = (ps.Tokens(2), ps.Grid(3, 3, 2, window=window), ps.Categorical(), ps.FixedLength(9))
+    assert edges_among_elements(*parts, steps=9) == within(8, steps=9)

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probseq.part import Part, require
-from probseq.scan import Flips, GridScan
+from probseq.scan import Flips, GridScan, scan_order
+from probseq.structure import INPUT, OUTPUT, SUMMARY, Links, Place
 
 CORNERS: tuple[Flips, ...] = ((False, False), (False, True), (True, False), (True, True))
 """Top left, top right, bottom left, bottom right."""
@@ -63,6 +64,19 @@ class GridEncoder(Part):
 
     def build(self, inputs: int) -> None:
         self.scan = GridScan(inputs, self.size, CORNERS[: self.directions])
+
+    def links(self, steps: int) -> Links:
+        """The scans, numbered as their corners, as far as the first `steps` places go."""
+        links: Links = []
+        for k, flips in enumerate(CORNERS[: self.directions], 1):
+            last = (0 if flips[0] else (self.height - 1) * self.width) + (0 if flips[1] else self.width - 1)
+            for cell, before in scan_order(self.height, self.width, flips):
+                state = Place("h", cell + 1, (k,))
+                around = [Place("h", each + 1, (k,)) for each in before if each is not None and each < steps]
+                links += [(source, state) for source in [*around, Place(INPUT, cell + 1)] if cell < steps]
+                ends = [Place(OUTPUT, cell + 1)] + ([Place(SUMMARY)] if cell == last else [])
+                links += [(state, end) for end in ends if cell < steps]
+        return links
 
     def forward(
         self, inputs: Float[Tensor, "b t i"], lengths: Int[Tensor, " b"]

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from probseq.part import Part, require
-from probseq.scan import GridScan
+from probseq.scan import GridScan, scan_order
+from probseq.structure import INPUT, OUTPUT, Links, Place
 
 
 class GridMemory(NamedTuple):
@@ -104,6 +105,31 @@ class Grid(Part):
         self.row = nn.Parameter(0.1 * torch.randn(self.height + 1, 2 * self.size))
         self.column = nn.Parameter(0.1 * torch.randn(self.width, 2 * self.size))
         self.out = nn.Linear(2 * self.size, self.size)
+
+    def links(self, steps: int) -> Links:
+        """The states a and b of the two scans stand at the time when their pixel is read, one step after its own."""
+        links = [(source, Place("h", t)) for t in range(1, steps + 1) for source in self._sources(t)]
+        links += [(Place("h", t), Place(OUTPUT, t)) for t in range(1, steps + 1)]
+        for row, flips in (("a", (False, False)), ("b", (False, True))):
+            for pixel, before in scan_order(self.height, self.width, flips):
+                around = [Place("h", 0) if each is None else Place(row, each + 2) for each in before]
+                read = [*self._window(pixel), Place(INPUT, pixel + 2)]
+                links += [(source, Place(row, pixel + 2)) for source in around + read if pixel + 2 <= steps]
+        return links
+
+    def _sources(self, t: int) -> list[Place]:
+        """What the feature at t is made of."""
+        row, column = divmod(t - 1, self.width)
+        left = Place("a", t) if column else Place("h", 0)
+        above = Place("b", t + 1 - self.width) if row else Place("h", 0)
+        return [left, above, *self._window(t - 1), Place(INPUT, t)]
+
+    def _window(self, pixel: int) -> list[Place]:
+        """The inputs in the window before a pixel, counted from 0."""
+        row, column = divmod(pixel, self.width)
+        rows = range(max(0, row - self.window), row + 1)
+        columns = range(max(0, column - self.window), min(self.width, column + self.window + 1))
+        return [Place(INPUT, i * self.width + j + 2) for i in rows for j in columns if i < row or j < column]
 
     def begin(self, memory: tuple[Tensor, ...], batch: int) -> GridMemory:
         """The memory of an image of which nothing was read, from tensors of `memory_shapes`."""
