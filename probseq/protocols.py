@@ -77,6 +77,7 @@ class Autoregressive(Protocol):
     def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "*p"], context: Context) -> NextStep:
         """The law of the next step. `position` (elements read) broadcasts to (b, *n); `context` has batch b.
 
+        What the context holds of single elements (aligned, source) may be left out: `features` have seen it.
         After a prefix of probability 0, and where stopping is certain, the element's law may be any, but not NaN.
         """
         ...

@@ -87,6 +87,8 @@ def check_lengths(y: Sequences, limit: Int[Tensor, " b"], exactly: bool) -> None
 
 def score_features(model: Autoregressive, features: Tensor, context: Context, y: Sequences) -> Score:
     """Score from the features (b, t + 1, h) that `unroll` gave; nothing is computed in the padding."""
+    # A copy of x for each slot would be of order t²; the features have seen x.
+    context = context.without_steps()
     time = y.values.shape[1]
     slots = Ragged(y.lengths, time, features.device)
     # Distributions cannot be evaluated at no point at all; an empty sum still belongs to the graph.
