@@ -223,13 +223,15 @@ def draw(data: Chorales, trained: list[tagging.Trained], nats: list[Tensor], sho
             axis.hlines(pitch, torch.arange(shown), torch.arange(shown) + 1, color=f"C{v}", lw=4, label=name)
         axis.set(ylabel="MIDI pitch", ylim=(35, 82))
         axis.set_title(title, fontsize="medium")
-    axes[0].legend(frameon=False, ncols=4, fontsize="small", loc="upper right")
+    # Beside the title, where no voice is.
+    beside: dict[str, Any] = {"frameon": False, "fontsize": "small", "loc": "lower right", "bbox_to_anchor": (1, 0.98)}
+    axes[0].legend(ncols=4, **beside)
     for each, found in zip(trained, nats, strict=True):
         if each.cell.feedback:
             axes[2].step(torch.arange(shown), found[index, :shown], where="post", lw=1, label=each.cell.name)
     axes[2].set(ylabel="nats per frame", xlabel="sixteenth notes", xlim=(0, shown))
     axes[2].set_title("Surprise at Bach's three lower voices", fontsize="medium")
-    axes[2].legend(frameon=False, fontsize="small")
+    axes[2].legend(ncols=2, **beside)
     for axis in axes:
         axis.set_xticks(range(0, shown + 1, BAR))
         axis.grid(alpha=0.3)
