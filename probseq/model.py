@@ -112,7 +112,7 @@ class SequenceModel(Face, nn.Module):
         if self.context is not None and x is None:
             raise ValueError(f"this model is conditioned on {self.context.describe()}: pass a context.")
         if x is None or not isinstance(x, Context):
-            return x if self.context is None else self.context.conform(x)
+            return x if self.context is None else self._conform_lengths(self.context.conform(x))
         summary, aligned = (0, 0) if self.context is None else (self.context.width, self.context.aligned_width)
         got = 0 if x.aligned is None else x.aligned.shape[-1]
         if x.summary.shape[-1] != summary or got != aligned:
@@ -120,6 +120,20 @@ class SequenceModel(Face, nn.Module):
             raise ValueError(
                 f"the context's summary has width {x.summary.shape[-1]}, its aligned features {got}; the model is "
                 f"conditioned on {needs}."
+            )
+        return x
+
+    def _conform_lengths(self, x: Any) -> Any:
+        """x, if its lengths are those that a stop law of one length for all sequences asks for."""
+        lengths = self.context.lengths(x)  # type: ignore[union-attr]
+        if lengths is None or not self.stop.certain or self.max_length is None:
+            return x
+        wrong = (lengths != self.max_length).nonzero()
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(
+                f"the x of sequence {row} has {int(lengths[row])} elements, but {self.stop.describe()} gives each y "
+                f"{self.max_length}. Use AlignedLength(), or x of that length."
             )
         return x
 

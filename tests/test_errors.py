@@ -96,6 +96,16 @@ def test_a_sequence_beyond_the_learned_lengths():
             ask(ps.Sequences.of([[0], [0, 0, 0]]))
 
 
+def test_an_x_of_another_length_than_the_one_that_is_fixed():
+    model = ps.SequenceModel(
+        ps.Tokens(3), ps.GRU(4), ps.Categorical(), ps.FixedLength(4), ps.Aligned(ps.Tokens(2))
+    )  # fmt: skip
+    model.log_prob(ps.Sequences.of([[0, 1, 2, 0]]), ps.Sequences.of([[0, 1, 1, 0]]))
+    for ask in (model.sample, model.start, lambda context: model(context)):
+        with pytest.raises(ValueError, match=r"the x of sequence 0 has 3 elements, but FixedLength\(length=4\) gives"):
+            ask(context=ps.Sequences.of([[0, 1, 1]]))
+
+
 def test_an_end_symbol_beside_a_continuous_likelihood():
     with pytest.raises(ValueError, match=r"needs Categorical\(\); got Gaussian\(\). Use BernoulliStop"):
         ps.SequenceModel(ps.Reals(2), ps.GRU(4), ps.Gaussian(), ps.EndSymbol())
