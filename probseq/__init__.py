@@ -9,10 +9,12 @@ from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional, Unidirectional
+from probseq.evaluation import Exposure, exposure
 from probseq.inference import Enumeration, Score, exact, sample, score
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric
 from probseq.model import SequenceModel
 from probseq.nextstep import NextStep
+from probseq.objectives import FreeRunning, Objective, Schedule, ScheduledSampling, TeacherForcing, TruncatedBPTT
 from probseq.part import Part
 from probseq.program import Program
 from probseq.protocols import Autoregressive
@@ -40,8 +42,10 @@ __all__ = [
     "Elman",
     "EndSymbol",
     "Enumeration",
+    "Exposure",
     "FitResult",
     "FixedLength",
+    "FreeRunning",
     "Gaussian",
     "Labels",
     "Leaky",
@@ -49,6 +53,7 @@ __all__ = [
     "Memoryless",
     "NextStep",
     "NonFiniteLossError",
+    "Objective",
     "Parametric",
     "Part",
     "PlannedLength",
@@ -56,6 +61,8 @@ __all__ = [
     "Program",
     "Reals",
     "SaveError",
+    "Schedule",
+    "ScheduledSampling",
     "Score",
     "SequenceDistribution",
     "SequenceModel",
@@ -64,11 +71,14 @@ __all__ = [
     "Source",
     "Stack",
     "State",
+    "TeacherForcing",
     "Tokens",
+    "TruncatedBPTT",
     "Unidirectional",
     "Unrolled",
     "Vector",
     "exact",
+    "exposure",
     "fit",
     "load",
     "sample",

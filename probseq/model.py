@@ -100,7 +100,7 @@ class SequenceModel(Face, nn.Module):
         """
         x = self._conform(context) if validate else context
         if x is None:
-            return Context.none(batch).to(self.first)
+            return Context(self.first.new_empty(batch, 0))
         if isinstance(x, Context):
             return x.to(self.first)
         return self.context.encode(place(x, self.first.device, self.first.dtype)).to(self.first)  # type: ignore[union-attr]
@@ -166,6 +166,9 @@ class SequenceModel(Face, nn.Module):
             raise ValueError(
                 f"the context has batch {encoded.batch}, the sequences {y.shape[0]}. Pass one row for each."
             )
+        return self._unroll(encoded, y)
+
+    def _unroll(self, encoded: Context, y: Tensor) -> tuple[Tensor, State]:
         if self._mixes(encoded):
             return planned.unroll(self, encoded, y.to(self.first.device))
         inputs = self.first.expand(encoded.batch, 1, -1)
@@ -238,29 +241,10 @@ class SequenceModel(Face, nn.Module):
         y = y.to(self.first.device)
         encoded = self.encode(x, len(y), validate=False)
         if self._mixes(encoded):
-            return self._log_prob_planned(y, encoded)
-        features, _ = self.unroll(encoded, y.values)
+            return planned.log_prob(self, y, encoded)
+        features, _ = self._unroll(encoded, y.values)
         fused = None if encoded.aligned_lengths is not None else self.stop.log_prob(self.likelihood, features, y)
         return score_features(self, features, encoded, y).log_prob if fused is None else fused
-
-    def _log_prob_planned(self, y: Sequences, context: Context) -> Tensor:
-        """One pass where the length is known; a log-sum over τ where the sequence is open."""
-        rows = [mask.nonzero().squeeze(-1) for mask in (y.ended, ~y.ended)]
-        found = []
-        for index, ended in zip(rows, (True, False), strict=True):
-            if not len(index):
-                continue
-            some = y if len(index) == len(y) else y.select(index)
-            own = context if len(index) == len(y) else context.select(index.to(self.first.device))
-            prior: Any = 0.0
-            if ended:
-                own, prior = self.given(some, own)
-            features, _ = self.unroll(own, some.values)
-            found.append(score_features(self, features, own, some).log_prob + prior)
-        if not found:
-            return self.unroll(context, y.values)[0].new_zeros(0)
-        place = torch.cat([index for index in rows if len(index)]).argsort()
-        return torch.cat(found)[place.to(self.first.device)]
 
     def given(self, y: Sequences, context: Context) -> tuple[Context, Float[Tensor, " b"]]:
         """The context under which one pass scores y, and the log-probability of what that context takes as known.
@@ -270,16 +254,7 @@ class SequenceModel(Face, nn.Module):
         Raises:
             ValueError: a planned length and a sequence that has not ended, whose length is not known.
         """
-        if not self._mixes(context):
-            return context, context.summary.new_zeros(context.batch)
-        if not bool(y.ended.all()):
-            raise ValueError(
-                f"sequence {int((~y.ended).nonzero()[0])} has not ended, so its planned length is not known. Use "
-                "log_prob(), which sums over it."
-            )
-        lengths = y.lengths.to(self.first.device)
-        log_pmf = self.stop.log_pmf(context).expand(len(y), -1)
-        return dataclasses.replace(context, planned=lengths), log_pmf.gather(1, lengths.unsqueeze(1)).squeeze(1)
+        return planned.given(self, y, context) if self._mixes(context) else (context, context.summary.new_zeros(len(y)))
 
     def plan(self, lengths: Any, context: Any = None) -> Context:
         """The context of sequences whose length is known beforehand, for a model with `PlannedLength`: P(y | τ, x).
@@ -291,20 +266,13 @@ class SequenceModel(Face, nn.Module):
         Raises:
             ValueError: another stop law, or a length below 0 or above the longest.
         """
-        if not self.stop.plans:
-            raise ValueError(f"plan() needs stop=PlannedLength(n); this model has {self.stop.describe()}.")
-        lengths = torch.as_tensor(lengths).reshape(-1)
-        longest = self.stop.max_length
-        bad = ((lengths < 0) | (lengths > longest)).nonzero()  # type: ignore[operator]
-        if lengths.is_floating_point() or len(bad):
-            got = lengths.dtype if lengths.is_floating_point() else int(lengths[int(bad[0])])
-            raise ValueError(f"a planned length must be an integer in 0…{longest}; got {got}.")
+        lengths = planned.check_lengths(self, lengths)
         encoded = self.encode(context, len(lengths))
         if encoded.batch != len(lengths):
             raise ValueError(
                 f"the context has batch {encoded.batch}, the lengths {len(lengths)}. Pass one row for each."
             )
-        return dataclasses.replace(encoded, planned=lengths.to(self.first.device, torch.int64))
+        return dataclasses.replace(encoded, planned=lengths.to(self.first.device))
 
     def bind(self, weights: Mapping[str, Tensor]) -> SequenceModel:
         """The same model with other tensors for some of its parameters, for weights that have priors.

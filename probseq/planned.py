@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from probseq.context import Context, State
+from probseq.inference.score import score_features
 from probseq.nextstep import NextStep
+from probseq.sequences import Sequences
 from probseq.tree import select, tree_map
 
 
@@ -60,6 +62,54 @@ def emit(model: Any, features: Tensor, position: Tensor) -> NextStep:
     goes = (length > place) & (onward > -torch.inf).unsqueeze(-1)
     mixing = torch.where(goes.any(-1, keepdim=True), weights.masked_fill(~goes, -torch.inf), 0.0)
     return NextStep(model.likelihood.mix(hidden, mixing.log_softmax(-1)), log_stop, log_go)
+
+
+def log_prob(model: Any, y: Sequences, context: Context) -> Tensor:
+    """log P(y | x), (b,): one pass where a sequence ended, whose length is known; a log-sum over τ where it is open."""
+    ended, open_ = (mask.nonzero().squeeze(-1) for mask in (y.ended, ~y.ended))
+    found = context.summary.new_zeros(len(y))
+    for rows, known in ((ended, True), (open_, False)):
+        if not len(rows):
+            continue
+        index = rows.to(found.device)
+        some, own, prior = y.select(rows), context.select(index), found.new_zeros(len(rows))
+        if known:
+            own, prior = given(model, some, own)
+        features, _ = model.unroll(own, some.values)
+        found = found.index_copy(0, index, score_features(model, features, own, some).log_prob + prior)
+    return found
+
+
+def given(model: Any, y: Sequences, context: Context) -> tuple[Context, Tensor]:
+    """The context with τ = the length of y, and log P(τ | x), (b,).
+
+    Raises:
+        ValueError: a sequence that has not ended.
+    """
+    if not bool(y.ended.all()):
+        raise ValueError(
+            f"sequence {int((~y.ended).nonzero()[0])} has not ended, so its planned length is not known. Use "
+            "log_prob(), which sums over it."
+        )
+    lengths = y.lengths.to(context.summary.device)
+    log_pmf = model.stop.log_pmf(context).expand(len(y), -1)
+    return dataclasses.replace(context, planned=lengths), log_pmf.gather(1, lengths.unsqueeze(1)).squeeze(1)
+
+
+def check_lengths(model: Any, lengths: Any) -> Tensor:
+    """Planned lengths as an int64 tensor (b,).
+
+    Raises:
+        ValueError: the model plans none, or one below 0 or above the longest.
+    """
+    if not model.stop.plans:
+        raise ValueError(f"a planned length needs stop=PlannedLength(n); this model has {model.stop.describe()}.")
+    lengths = torch.as_tensor(lengths).reshape(-1)
+    bad = ((lengths < 0) | (lengths > model.stop.max_length)).nonzero()
+    if lengths.is_floating_point() or len(bad):
+        got = lengths.dtype if lengths.is_floating_point() else int(lengths[int(bad[0])])
+        raise ValueError(f"a planned length must be an integer in 0…{model.stop.max_length}; got {got}.")
+    return lengths.to(torch.int64)
 
 
 def _spread(context: Context, lengths: int) -> Context:

@@ -120,7 +120,7 @@ def x(context, batch):
     if isinstance(context, ps.Vector):
         return torch.randn(batch, context.dim, generator=generator, dtype=torch.float64)
     # The longest x of one sequence alone is what enumeration walks; of several, one is empty.
-    lengths = [4, 6, 0, 3, 5][:batch]
+    lengths = ([4, 6, 0, 3, 5] * batch)[:batch]
     if isinstance(context.reads, ps.Tokens):
         return ps.Sequences(torch.randint(context.reads.size, (batch, 6), generator=generator), lengths)
     return ps.Sequences(torch.randn(batch, 6, *context.reads.shape, generator=generator, dtype=torch.float64), lengths)

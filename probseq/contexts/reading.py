@@ -19,9 +19,8 @@ def check_reading(context: Any) -> None:
         f"{name} needs an element part that says what one xₜ is, as {name}(Reals(3)) or {name}(Tokens(26)); "
         f"got {reads!r}.",
     )
-    require(
-        int(reads.width) > 0, f"{name} reads x: {reads.describe()} reads nothing. Leave feedback=False to the model's y."
-    )
+    width: Any = reads.width
+    require(width > 0, f"{name} reads x: {reads.describe()} reads nothing. Leave feedback=False to the model's y.")
     require(
         encoder is None or (isinstance(encoder, Part) and encoder.kind == "encoder"),
         f"{name} takes an encoder such as Bidirectional(LSTM(32)) or Unidirectional(GRU(32)); got {encoder!r}.",

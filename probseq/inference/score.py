@@ -80,25 +80,29 @@ def check_lengths(y: Sequences, limit: Int[Tensor, " b"], exactly: bool) -> None
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
         raise ValueError(
-            f"sequence {row} has {int(y.lengths[row])} elements, but its x gives it {int(limit[row])}. Pass x and y of "
-            "one length, or cut y with ended=False."
+            f"sequence {row} has {int(y.lengths[row])} elements, but its x (or planned length) has "
+            f"{int(limit[row])}. Pass x and y of one length, or cut y with ended=False."
         )
 
 
-def score_features(model: Autoregressive, features: Tensor, context: Context, y: Sequences) -> Score:
-    """Score from the features (b, t + 1, h) that `unroll` gave; nothing is computed in the padding."""
+def score_features(model: Autoregressive, features: Tensor, context: Context, y: Sequences, offset: int = 0) -> Score:
+    """Score from the features (b, t + 1, h) that `unroll` gave; nothing is computed in the padding.
+
+    Args:
+        offset: elements that were read before the first of y, where y is a piece of longer sequences.
+    """
     time = y.values.shape[1]
     slots = Ragged(y.lengths, time, features.device)
     # Distributions cannot be evaluated at no point at all; an empty sum still belongs to the graph.
     element = go = features[:, :0].sum() + features.new_zeros(len(y), time)
     if len(slots):
-        step = model.emit(slots.gather(features[:, :time]), slots.columns, context.select(slots.rows))
+        step = model.emit(slots.gather(features[:, :time]), slots.columns + offset, context.select(slots.rows))
         element = slots.scatter(step.element.log_prob(slots.gather(y.values)))
         go = slots.scatter(step.log_go)
     stop = torch.cat([go, features.new_zeros(len(y), 1)], 1)
     if bool(y.ended.any()):
         ended = y.ended.nonzero().squeeze(-1).to(features.device, non_blocking=True)
         last = y.lengths.to(features.device, non_blocking=True)[ended]
-        end = model.emit(features[ended, last], last, context.select(ended))
+        end = model.emit(features[ended, last], last + offset, context.select(ended))
         stop = stop.index_put((ended, last), end.log_stop)
     return Score(element, stop)

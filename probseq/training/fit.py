@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from probseq.model import SequenceModel
+from probseq.objectives import Objective
 from probseq.sequences import Sequences
 from probseq.training.batches import Batches, Data
 from probseq.training.module import MaximumLikelihood
@@ -32,9 +33,10 @@ class FitResult:
     Args:
         nats: per decision (element, or end that was not certain). With validation data, the exact figure on them of
             the weights the model was left with; else the mean over the last epoch of training, as it went.
-            NaN where there was no time for an epoch.
+            NaN where there was no time for an epoch, and without validation data where the objective is no likelihood.
         epoch: the epoch the weights are from, counted from 0; −1 where there was no time for one.
-        history: a dictionary for each epoch: epoch, train_nats, validation_nats, seconds.
+        history: a dictionary for each epoch: epoch, train_nats (or train_objective, where the objective is no
+            likelihood), validation_nats, seconds.
         directory: where checkpoints and logs are, or None.
     """
 
@@ -49,7 +51,7 @@ class _InterruptedError(Exception):
 
 
 class _Progress(TQDMProgressBar):
-    """One line an epoch: nats per decision, the held-out figure, and the best one."""
+    """One line an epoch: nats per decision (or the objective's), the held-out figure, and the best one."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=20)
@@ -59,7 +61,7 @@ class _Progress(TQDMProgressBar):
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         module: Any = pl_module
-        shown = {"nats": module.running("train")}
+        shown = {"nats" if module.objective.is_likelihood else "objective": module.running("train")}
         past = [epoch["validation_nats"] for epoch in module.history if "validation_nats" in epoch]
         if past:
             shown |= {"held-out": past[-1], "best": min(past)}
@@ -109,7 +111,11 @@ class _Rhythm(Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Turn the first Ctrl-C into a stop after the step; a second one stops at once."""
+        """Turn the first Ctrl-C into a stop after the step; a second one stops at once.
+
+        Raises:
+            KeyboardInterrupt: after a step that was the last; the message names the checkpoint.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -122,6 +128,12 @@ class _Rhythm(Callback):
         signal.signal(signal.SIGINT, listen)
         try:
             yield
+            if self.interrupted:
+                raise _InterruptedError
+        except _InterruptedError:
+            kept = self.last is not None and self.last.is_file()
+            where = f" Resume with resume=True from {self.last}." if kept else " Nothing was kept on disk."
+            raise KeyboardInterrupt(f"training was interrupted after a step.{where}") from None
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -131,6 +143,7 @@ def fit(
     train: Any,
     validation: Any = None,
     *,
+    objective: Objective | None = None,
     max_epochs: int = 20,
     directory: str | Path | None = None,
     resume: bool = False,
@@ -154,13 +167,14 @@ def fit(
     callbacks: list[Callback] | None = None,
     progress: bool = True,
 ) -> FitResult:
-    """Maximise Σ log P(y | x) over `train`, in place.
+    """Maximise Σ log P(y | x) over `train`, in place, or minimise another `objective`.
 
     Every sequence has the same weight under any batching, accumulation and number of processes. With validation
     data the model is left with its best weights, else with the last ones, and in evaluation mode.
 
     Args:
         train, validation: Sequences, or a pair (Sequences, context).
+        objective: what is minimised; None is TeacherForcing(), the likelihood. Validation scores exact log P always.
         max_epochs: passes over the training data, those before a resume counted in.
         directory: where best.ckpt, last.ckpt and logs go; None keeps nothing on disk.
         resume: go on from last.ckpt in the directory. N + M epochs are then N + M at once, to the bit on CPU.
@@ -169,7 +183,8 @@ def fit(
         accumulate: batches for one optimiser step.
         learning_rate, weight_decay: of fused AdamW; without weight decay it is Adam.
         gradient_clip: the greatest norm of the gradient, in nats per decision; None: no bound.
-        schedule: "constant", or "cosine" down to 0 over `schedule_epochs` (by default `max_epochs`).
+        schedule: of the learning rate: "constant", or "cosine" down to 0.
+        schedule_epochs: the whole horizon of the cosine and of the objective's own schedule; None: `max_epochs`.
         warmup_steps: optimiser steps of linear rise.
         patience: epochs without a better validation score before training stops; None: never.
         max_time: as Lightning's Trainer takes it, "00:00:10:00" for ten minutes.
@@ -196,7 +211,7 @@ def fit(
     module = MaximumLikelihood(
         model, batches, accumulate, learning_rate, weight_decay, schedule, schedule_epochs or max_epochs, warmup_steps,
         # The scaler of 16-bit floats must see the gradients that a fused optimiser hides.
-        fused=precision != "16-mixed",
+        fused=precision != "16-mixed", objective=objective,
     )  # fmt: skip
     evaluation = None
     if held_out is not None:
@@ -205,8 +220,6 @@ def fit(
     with contextlib.ExitStack() as stack:
         folder = Path(directory or stack.enter_context(tempfile.TemporaryDirectory()))
         last = folder / "last.ckpt"
-        if resume and not last.is_file():
-            raise FileNotFoundError(f"there is nothing to resume: {last} does not exist. Fit without resume first.")
         if resume:
             _check_resumable(last, max_epochs)
         every = [batches] if evaluation is None else [batches, evaluation]
@@ -224,15 +237,8 @@ def fit(
             raise ValueError(f"{trainer.world_size} processes need a directory that all of them see: directory=….")
         stack.enter_context(torch.random.fork_rng())
         stack.enter_context(_training(model))
-        try:
-            with rhythm.listening():
-                trainer.fit(module, batches, evaluation, ckpt_path=str(last) if resume else None, weights_only=True)
-            if rhythm.interrupted:
-                raise _InterruptedError
-        except _InterruptedError:
-            kept = directory and last.is_file()
-            where = f" Resume with resume=True from {last}." if kept else " Nothing was kept on disk."
-            raise KeyboardInterrupt(f"training was interrupted after a step.{where}") from None
+        with rhythm.listening():
+            trainer.fit(module, batches, evaluation, ckpt_path=str(last) if resume else None, weights_only=True)
         if not last.is_file():
             return FitResult(float("nan"), -1, [], Path(directory) if directory else None)
         return _result(module, folder, evaluation is not None, Path(directory) if directory else None)
@@ -258,7 +264,9 @@ def _require_at_least(least: int, options: dict[str, int | None]) -> None:
 
 
 def _check_resumable(last: Path, max_epochs: int) -> None:
-    """Raise unless the checkpoint can be read and has epochs left to go."""
+    """Raise unless the checkpoint is there, can be read, and has epochs left to go."""
+    if not last.is_file():
+        raise FileNotFoundError(f"there is nothing to resume: {last} does not exist. Fit without resume first.")
     try:
         done = torch.load(last, map_location="cpu", weights_only=True)["epoch"]
     except Exception as error:  # a damaged archive raises whatever its bytes lead to
@@ -346,7 +354,7 @@ def _training(model: SequenceModel) -> Iterator[None]:
 def _result(module: MaximumLikelihood, folder: Path, validated: bool, directory: Path | None) -> FitResult:
     history = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)["history"]
     if not validated:
-        return FitResult(history[-1]["train_nats"], int(history[-1]["epoch"]), history, directory)
+        return FitResult(history[-1].get("train_nats", float("nan")), int(history[-1]["epoch"]), history, directory)
     best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(best["state_dict"])
     return FitResult(best["history"][-1]["validation_nats"], int(best["epoch"]), history, directory)

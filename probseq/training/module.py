@@ -1,4 +1,4 @@
-"""The objective, as Lightning runs it."""
+"""An objective, as Lightning runs it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probseq.model import SequenceModel
+from probseq.objectives import Objective, TeacherForcing
 from probseq.training.batches import Batch, Batches
 
 LOOK_EVERY = 50
@@ -22,14 +23,12 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class MaximumLikelihood(L.LightningModule):
-    """Maximise Σ log P(y | x) over the data.
+    """Maximise Σ log P(y | x) over the data, or minimise another objective.
 
     Each sequence has the same weight in whatever batch it lands: the loss of a batch is its sum of −log P, over
     the mean number of decisions (elements and ends) for each optimiser step, a constant. So the gradient is that
     of the likelihood under any batching, gradient accumulation and number of processes.
     """
-
-    is_likelihood = True
 
     def __init__(
         self,
@@ -42,11 +41,13 @@ class MaximumLikelihood(L.LightningModule):
         schedule_epochs: int,
         warmup_steps: int,
         fused: bool,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
         self.model, self.batches, self.accumulate = model, batches, accumulate
         self.learning_rate, self.weight_decay, self.fused = learning_rate, weight_decay, fused
         self.schedule, self.schedule_epochs, self.warmup_steps = schedule, schedule_epochs, warmup_steps
+        self.objective = TeacherForcing() if objective is None else objective
         self.total_decisions = max(
             1, count_decisions(model, batches.data.sequences.lengths, batches.data.sequences.ended)
         )
@@ -67,6 +68,11 @@ class MaximumLikelihood(L.LightningModule):
     def steps_per_epoch(self) -> int:
         """Optimiser steps."""
         return math.ceil(len(self.batches) / self.accumulate)
+
+    @property
+    def progress(self) -> float:
+        """The share of the planned optimiser steps that is done."""
+        return min(1.0, self.global_step / (self.schedule_epochs * self.steps_per_epoch))
 
     def configure_optimizers(self) -> Any:
         groups = [
@@ -103,8 +109,8 @@ class MaximumLikelihood(L.LightningModule):
             self._sums = {}
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        log_prob = self.model.log_prob(batch.data.sequences, batch.data.context, validate=False)
-        nats = -batch.weight * log_prob.sum()
+        losses = self.objective.loss(self.model, batch.data.sequences, batch.data.context, self.progress)
+        nats = batch.weight * losses.sum()
         self._watch(nats.detach(), batch)
         self._add("train", nats.detach(), batch)
         per_step = self.total_decisions / self.steps_per_epoch
@@ -186,11 +192,12 @@ class MaximumLikelihood(L.LightningModule):
         both = torch.stack([sums[0], torch.full_like(sums[0], sums[1])])
         nats, decisions = self.trainer.strategy.reduce(both, reduce_op="sum").tolist()  # type: ignore[union-attr]
         value = nats / max(decisions, 1)
-        self.log(f"{name}_nats", value)
+        figure = "train_objective" if name == "train" and not self.objective.is_likelihood else f"{name}_nats"
+        self.log(figure, value)
         # The validation of an epoch closes before its training does.
         if not self.history or self.history[-1]["epoch"] != self.current_epoch:
             self.history.append({"epoch": self.current_epoch})
-        self.history[-1][f"{name}_nats"] = value
+        self.history[-1][figure] = value
         self.history[-1]["seconds"] = time.perf_counter() - self._clock
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

@@ -1,0 +1,251 @@
+"""What training minimises: the likelihood, ways to take its gradient in less memory, and signals that are none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from probseq.context import Context
+from probseq.inference.openloop import read_own
+from probseq.inference.score import score_features
+from probseq.inference.segments import score_segments, walk_segments
+from probseq.model import SequenceModel
+from probseq.part import require
+from probseq.sequences import Sequences
+from probseq.tree import tree_map
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What `fit` minimises."""
+
+    @property
+    def is_likelihood(self) -> bool:
+        """Whether its value is −log P(y | x), so that its nats can be compared with held-out ones."""
+        ...
+
+    def loss(self, model: SequenceModel, y: Sequences, context: Any, progress: float) -> Float[Tensor, " b"]:
+        """What is minimised, nats for each sequence, every sequence with the same weight.
+
+        Args:
+            y, context: b sequences and what each is conditioned on, both conformed.
+            progress: the share of training that is done, in [0, 1].
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TeacherForcing:
+    """−log P(y | x): maximum likelihood, the past being the true one (Deep Learning, 10.2.1).
+
+    Args:
+        checkpoint: keep the states at the borders of segments only, and compute the rest again for the gradient,
+            which is the same. True takes segments of ⌈√T⌉ elements, memory O(√T); an integer names their length;
+            False keeps everything, and is the fastest.
+
+    Raises:
+        ValueError: segments shorter than 1 element.
+    """
+
+    checkpoint: bool | int = False
+
+    is_likelihood: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require(
+            self.checkpoint is False or self.checkpoint >= 1,
+            f"TeacherForcing needs checkpoint to be True, False or a number of elements ≥ 1; got {self.checkpoint!r}.",
+        )
+
+    def loss(self, model: SequenceModel, y: Sequences, context: Any, progress: float) -> Float[Tensor, " b"]:
+        if self.checkpoint is False:
+            return -model.log_prob(y, context, validate=False)
+        length = max(1, math.ceil(math.sqrt(y.values.shape[1]))) if self.checkpoint is True else self.checkpoint
+        encoded, log_given = _given(model, y, context)
+        return -log_given - score_segments(model, y, encoded, length, checkpoint=True)
+
+
+@dataclass(frozen=True)
+class TruncatedBPTT:
+    """−log P(y | x), whose gradient goes back through `steps` elements at most; the state itself is carried on.
+
+    The value is the likelihood's, exactly. The gradient is not: it leaves out what an element owes to those of
+    earlier segments, which biases it towards short dependencies (Williams & Peng, 1990). Gradients reach the context
+    from every segment. The memory is O(steps), since each segment's gradient is taken before the next one is read.
+    Under 16-bit floats (not bfloat16) these gradients are taken before the scaler's factor.
+
+    Args:
+        steps: elements in a segment.
+
+    Raises:
+        ValueError: steps below 1; in the backward pass, if the sequences' losses were weighted differently.
+    """
+
+    steps: int
+
+    is_likelihood: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, f"TruncatedBPTT needs steps ≥ 1; got {self.steps}.")
+
+    def loss(self, model: SequenceModel, y: Sequences, context: Any, progress: float) -> Float[Tensor, " b"]:
+        encoded, log_given = _given(model, y, context)
+        if not torch.is_grad_enabled():
+            return -log_given - score_segments(model, y, encoded, self.steps)
+        # The context's graph serves every segment, so it must not be freed with the first: its gradients are summed
+        # at leaves in its place, and go on from there in the one backward pass.
+        leaves = tree_map(lambda leaf: leaf.detach().requires_grad_(leaf.requires_grad), encoded)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        inner = parameters + _differentiable(leaves)
+        total, gradients = y.values.new_zeros(()), [None] * len(inner)
+        for piece in walk_segments(model, y, leaves, self.steps, detach=True):
+            total = total - piece.detach()
+            if piece.requires_grad:
+                found = torch.autograd.grad(-piece.sum(), inner, allow_unused=True)
+                gradients = [_add(a, b) for a, b in zip(gradients, found, strict=True)]
+        return _Handed.apply(total, gradients, *parameters, *_differentiable(encoded)) - log_given  # type: ignore[no-any-return, operator]
+
+
+class _Handed(torch.autograd.Function):
+    """Losses whose summed gradient was taken before: it is handed to the backward pass when that comes."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, gradients: Sequence[Tensor | None], *_: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        if bool((weight != weight[:1]).any()):
+            raise ValueError(
+                "TruncatedBPTT takes the gradient of the sum over sequences beforehand; got a different weight for "
+                "each. Weight the sequences alike, or use TeacherForcing(checkpoint=True)."
+            )
+        factor = weight[:1].sum()
+        return None, None, *(None if each is None else each * factor.to(each) for each in ctx.gradients)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A probability that changes with the share p of training done: start + (end − start) · w(p), w from 0 to 1.
+
+    w(p) = p ("linear"), (1 − e⁻⁵ᵖ) / (1 − e⁻⁵) ("exponential": fast first), or σ(12 p − 6), stretched to reach 0 and 1
+    ("inverse sigmoid": slow, fast, slow). These are the shapes of Bengio et al. (2015), stated for the probability of
+    reading a draw.
+
+    Raises:
+        ValueError: start or end outside [0, 1], or another shape.
+
+    >>> Schedule(0.0, 0.5).at(0.5)
+    0.25
+    """
+
+    start: float
+    end: float
+    shape: Literal["linear", "exponential", "inverse sigmoid"] = "linear"
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start), ("end", self.end)):
+            require(0 <= value <= 1, f"Schedule needs {name} in [0, 1], a probability; got {value}.")
+        shapes = ("linear", "exponential", "inverse sigmoid")
+        require(self.shape in shapes, f"shape must be one of {shapes}; got {self.shape!r}.")
+
+    def at(self, progress: float) -> float:
+        """The probability when the share `progress` of training is done."""
+        done = progress
+        if self.shape == "exponential":
+            done = math.expm1(-5 * progress) / math.expm1(-5)
+        elif self.shape == "inverse sigmoid":
+            done = 0.5 * (1 + math.tanh(6 * progress - 3) / math.tanh(3))
+        return self.start + (self.end - self.start) * done
+
+
+@dataclass(frozen=True)
+class ScheduledSampling:
+    """−Σₜ log P(yₜ | z₍<t₎, x), where each z is the model's own draw with probability ε, else the true element.
+
+    Bengio et al. (2015). A coin falls for each step and each sequence. It is not a likelihood, and no law of y is: its
+    optimum is the truth only for ε = 0, and for ε = 1 the model learns to ignore what it reads (Huszár, 2015).
+
+    Args:
+        schedule: ε over training, or one number.
+
+    Raises:
+        ValueError: a number outside [0, 1]; in `loss`, a continuous likelihood without reparameterised samples.
+    """
+
+    schedule: Schedule | float
+
+    is_likelihood: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self._schedule()
+
+    def _schedule(self) -> Schedule:
+        return self.schedule if isinstance(self.schedule, Schedule) else Schedule(self.schedule, self.schedule)
+
+    def loss(self, model: SequenceModel, y: Sequences, context: Any, progress: float) -> Float[Tensor, " b"]:
+        share = self._schedule().at(progress)
+        return _reading_own(model, y, context, share) if share else TeacherForcing().loss(model, y, context, progress)
+
+
+@dataclass(frozen=True)
+class FreeRunning:
+    """(1 − share) · teacher forcing + share · open loop: in the second pass the model reads its own draws only.
+
+    Deep Learning, 10.2.1: training with both inputs, so that the model meets in training what it will meet when it
+    runs freely. Not a likelihood unless share = 0.
+
+    Raises:
+        ValueError: share outside [0, 1]; in `loss`, a continuous likelihood without reparameterised samples.
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        require(0 <= self.share <= 1, f"FreeRunning needs share in [0, 1]; got {self.share}.")
+
+    @property
+    def is_likelihood(self) -> bool:
+        return self.share == 0
+
+    def loss(self, model: SequenceModel, y: Sequences, context: Any, progress: float) -> Float[Tensor, " b"]:
+        passes = []
+        if self.share < 1:
+            passes.append((1 - self.share) * TeacherForcing().loss(model, y, context, progress))
+        if self.share > 0:
+            passes.append(self.share * _reading_own(model, y, context, 1.0))
+        return torch.stack(passes).sum(0)
+
+
+def _given(model: SequenceModel, y: Sequences, context: Any) -> tuple[Context, Tensor]:
+    """What the objectives condition the model on, and the log-probability (b,) of what that takes as known."""
+    return model.given(y, model.encode(context, len(y), validate=False))
+
+
+def _reading_own(model: SequenceModel, y: Sequences, context: Any, share: float) -> Tensor:
+    """−log-probability of the true y, where the model read its own draws with probability `share`."""
+    encoded, log_given = _given(model, y, context)
+    state = model.start(encoded)
+    y = y.to(state.features.device)
+    features = read_own(model, state, y, share)
+    return -log_given - score_features(model, features, state.context, y).log_prob
+
+
+def _differentiable(context: Context) -> list[Tensor]:
+    """The tensors of a context that gradients go to, in order."""
+    found: list[Tensor] = []
+    tree_map(lambda leaf: found.append(leaf) or leaf if leaf.requires_grad else leaf, context)
+    return found
+
+
+def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
