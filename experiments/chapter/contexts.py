@@ -21,7 +21,7 @@ def study(smoke: bool, seed: int) -> dict[str, Any]:
     data = words(seed)
     size = len(data.alphabet)
     parts = [[w for w in part if 3 <= len(w) <= LONGEST] for part in (data.train, data.validation, data.test)]
-    numbers = (300, 100, 200) if smoke else (20_000, 2_000, 5_000)
+    numbers = (300, 100, 200) if smoke else (10_000, 1_000, 5_000)
     train, validation, test = (data.alphabet.encode(p[:n]) for p, n in zip(parts, numbers, strict=True))
     first = ps.Labels(size, dim=16)
     ways: dict[str, Any] = {
@@ -33,10 +33,10 @@ def study(smoke: bool, seed: int) -> dict[str, Any]:
     }
     rows, scores = [], {}
     for name, context in ways.items():
-        network = model(seed, ps.LSTM(16 if smoke else 96), ps.EndSymbol(), ps.Tokens(size, dim=32), context)
+        network = model(seed, ps.LSTM(8 if smoke else 96), ps.EndSymbol(), ps.Tokens(size, dim=32), context)
         x = [_told(context, y, size) for y in (train, validation, test)]
         pairs = [y if own is None else (y, own) for y, own in zip((train, validation), x[:2], strict=True)]
-        seconds = fit(network, *pairs, 1 if smoke else 12, seed, rate=5e-3)  # type: ignore[arg-type]
+        seconds = fit(network, *pairs, 1 if smoke else 10, seed, rate=5e-3, batch=128)  # type: ignore[arg-type]
         scores[name] = log_probs(network, test, x[2])
         nats, error = mean_error(-scores[name])
         gain, gain_error = mean_error(scores[name] - scores["nothing"])

@@ -34,18 +34,19 @@ def study(smoke: bool, seed: int) -> dict[str, Any]:
     data = words(seed)
     known = [word for word in [*data.train, *data.validation] if len(word) <= LONGEST]
     held_out = [word for word in data.test if len(word) <= LONGEST]
-    few = known[:400] if smoke else known[:20_000]
+    known, held_out = (known[:3_000], held_out[:300]) if smoke else (known, held_out)
+    few = known[:300] if smoke else known[:20_000]
     train, validation = data.alphabet.encode(few), data.alphabet.encode(known[-200 if smoke else -2_000 :])
-    test = data.alphabet.encode(held_out[:500] if smoke else held_out)
-    judge = NGram(6, len(data.alphabet), "kneser-ney").fit(data.alphabet.encode(known))
+    test = data.alphabet.encode(held_out)
+    judge = NGram(3 if smoke else 6, len(data.alphabet), "kneser-ney").fit(data.alphabet.encode(known))
     endings = {word[-SUFFIX:] for word in known}
 
     rows = [{"stop": "held-out words", **_judged(data.alphabet.decode(test), test, judge, endings, test.lengths)}]
     for name, stop in STOPS.items():
-        network = model(seed, ps.LSTM(16 if smoke else 128), stop, ps.Tokens(len(data.alphabet), dim=32))
-        seconds = fit(network, train, validation, 1 if smoke else 10, seed, rate=5e-3)
+        network = model(seed, ps.LSTM(8 if smoke else 96), stop, ps.Tokens(len(data.alphabet), dim=32))
+        seconds = fit(network, train, validation, 1 if smoke else 8, seed, rate=5e-3, batch=128)
         log_prob = log_probs(network, test)
-        drawn = _drawn(network, 300 if smoke else 10_000, seed)
+        drawn = _drawn(network, 100 if smoke else 10_000, seed)
         nats, error = mean_error(-log_prob)
         scores = {
             "nats_per_word": nats,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from importlib import import_module
@@ -15,7 +16,7 @@ import torch
 
 from experiments.report import destination, write
 
-SECTIONS = ("parallel", "tasks", "tables", "stationarity", "endings", "contexts")
+SECTIONS = ("signals", "parallel", "tasks", "tables", "stationarity", "endings", "contexts")
 """The modules of this folder that have `study(smoke, seed)` and `draw(results, folder)`, in the chapter's order."""
 
 
@@ -23,20 +24,22 @@ def main() -> None:
     """Each section in turn: a table, a picture, an entry of results.json."""
     parser = jsonargparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="seconds, into a temporary folder")
-    parser.add_argument(
-        "--only", choices=SECTIONS, help="one section; results.json keeps to it, so not beside the script"
-    )
+    parser.add_argument("--only", choices=SECTIONS, help="one section anew; the others stay as results.json has them")
     parser.add_argument("--seed", type=int, default=0, help="of the data and the weights")
     options = parser.parse_args()
     # So small a network gains nothing from a second thread, and the race between networks must be even.
     torch.set_num_threads(1)
-    folder = destination(__file__, options.smoke or options.only is not None)
-    results: dict[str, Any] = {"question": __doc__, "seed": options.seed}
+    folder = destination(__file__, options.smoke)
+    results: dict[str, Any] = {"question": __doc__}
+    if options.only and (folder / "results.json").is_file():
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     for name in (options.only,) if options.only else SECTIONS:
-        section, begin = import_module(f"experiments.chapter.{name}"), time.perf_counter()
+        section = import_module(f"experiments.chapter.{name}")
+        wall, own = time.perf_counter(), time.process_time()
         found = section.study(options.smoke, options.seed)
-        results[name] = {**found, "seconds": round(time.perf_counter() - begin, 1)}
-        print(f"\n({name}: {results[name]['seconds']:.0f} s)", flush=True)
+        spent = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - own}
+        results[name] = {**found, "seed": options.seed, **spent}
+        print(f"\n({name}: {spent['seconds']:.0f} s, {spent['processor_seconds']:.0f} s of the processor)", flush=True)
         section.draw(found, folder)
     write(results, folder)
     print(f"\nFigures and results.json are in {folder}.")
