@@ -155,19 +155,20 @@ def draw(results: dict[str, Any], folder: Path) -> None:
     drawn, axes = figure(2, 9.6)
     for i, units in enumerate(dict.fromkeys(row["units"] for row in results["time"])):
         rows = [row for row in results["time"] if row["units"] == units]
-        axes[0].semilogx(
-            [row["batch"] for row in rows], [row["ratio"] for row in rows], f"C{i}o-", label=f"{units} units"
-        )
+        batches = [str(row["batch"]) for row in rows]
+        axes[0].plot(batches, [row["ratio"] for row in rows], f"C{i}o-", label=f"{units} units")
     axes[0].axhline(TARGET, color="0.5", ls="--", lw=1, label="target")
     axes[0].set(xlabel="sequences in a batch", ylabel="time, Memoryless / Elman", ylim=(0, None))
     axes[0].set_title(f"A training step, {LENGTH} elements")
     rows = [row for row in results["memory"] if row["network"].startswith("CausalConv")]
-    axes[1].plot([row["window"] for row in rows], [row["floor"] for row in rows], "k--", lw=1, label="least possible")
+    axes[1].semilogy(
+        [row["window"] for row in rows], [row["floor"] for row in rows], "k--", lw=1, label="least possible"
+    )
     axes[1].plot([row["window"] for row in rows], [row["excess"] for row in rows], "C0o", label="CausalConv")
-    for i, row in enumerate(results["memory"]):
-        if row["network"] in ("Elman", "LSTM"):
-            axes[1].axhline(row["excess"], color=f"C{i}", lw=1, label=row["network"])
-    axes[1].set(xlabel="elements that are seen", ylabel="excess, nats an element")
+    for color, name in (("C1", "Elman"), ("C2", "LSTM")):
+        row = next(row for row in results["memory"] if row["network"] == name)
+        axes[1].axhline(row["excess"], color=color, lw=1, label=name)
+    axes[1].set(xlabel="elements that are seen", ylabel="excess, nats an element", ylim=(1e-4, None))
     axes[1].set_title("Runs of even length")
     for each in axes:
         each.legend(frameon=False)

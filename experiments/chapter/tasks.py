@@ -103,9 +103,9 @@ def draw(results: dict[str, Any], folder: Path) -> None:
         for i, length in enumerate(TESTED):
             right = [100 * row[f"right_{length}"] for row in rows]
             each.barh(places + 0.4 * i - 0.2, right, 0.4, label=f"t = {length}", color=("0.7", "C0")[i])
-        each.axvline(50, color="black", ls="--", lw=0.8)
+        each.axvline(50, color="black", ls="--", lw=0.8, label="chance")
         each.set_yticks(places, names, fontsize="small")
         each.invert_yaxis()
-        each.set(xlabel="per cent of outputs that are right", title=task, xlim=(40, 101))
-    axes[0].legend(frameon=False, fontsize="small", loc="lower right")
+        each.set(xlabel="per cent of outputs that are right", title=task, xlim=(0, 101))
+    drawn.legend(*axes[0].get_legend_handles_labels(), frameon=False, ncols=3, loc="outside lower center")
     save(drawn, folder / "tasks.png")
