@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import jsonargparse
 import torch
 
+from experiments.chapter.common import shrink
 from experiments.report import destination, write
 
 SECTIONS = ("signals", "parallel", "tasks", "tables", "stationarity", "endings", "contexts")
@@ -42,6 +43,7 @@ def main() -> None:
         results[name] = {**found, "seed": options.seed, **spent}
         print(f"\n({name}: {spent['seconds']:.0f} s, {spent['processor_seconds']:.0f} s of the processor)", flush=True)
         section.draw(found, folder)
+    shrink(folder)
     write(results, folder)
     print(f"\nFigures and results.json are in {folder}.")
 
