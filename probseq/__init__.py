@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
+from probseq import recipes
 from probseq.context import Context, State
 from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
-from probseq.encoders import Bidirectional, Unidirectional
+from probseq.encoders import Bidirectional, GridEncoder, Unidirectional
 from probseq.evaluation import Exposure, exposure
+from probseq.grids import raster, unraster
 from probseq.inference import Enumeration, Score, exact, sample, score
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric
 from probseq.model import SequenceModel
@@ -18,12 +21,13 @@ from probseq.objectives import FreeRunning, Objective, Schedule, ScheduledSampli
 from probseq.part import Part
 from probseq.program import Program
 from probseq.protocols import Autoregressive
-from probseq.recurrences import GRU, LSTM, CausalConv, Elman, Leaky, Memoryless, Positional, Stack, Unrolled
+from probseq.recurrences import GRU, LSTM, CausalConv, Elman, Grid, Leaky, Memoryless, Positional, Stack, Unrolled
 from probseq.saving import SaveError, load, save
 from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength
 
 if TYPE_CHECKING:
+    from probseq import graph
     from probseq.training import FitResult, NonFiniteLossError, fit
 
 __all__ = [
@@ -47,6 +51,8 @@ __all__ = [
     "FixedLength",
     "FreeRunning",
     "Gaussian",
+    "Grid",
+    "GridEncoder",
     "Labels",
     "Leaky",
     "LengthStop",
@@ -80,10 +86,14 @@ __all__ = [
     "exact",
     "exposure",
     "fit",
+    "graph",
     "load",
+    "raster",
+    "recipes",
     "sample",
     "save",
     "score",
+    "unraster",
 ]
 
 _TRAINING = ("FitResult", "NonFiniteLossError", "fit")
@@ -95,4 +105,6 @@ def __getattr__(name: str) -> Any:
         from probseq import training
 
         return getattr(training, name)
+    if name == "graph":
+        return importlib.import_module("probseq.graph")
     raise AttributeError(f"module 'probseq' has no attribute {name!r}")

@@ -21,7 +21,8 @@ def find_leak(recurrence: Any, inputs: int, steps: int = 8) -> tuple[int, int] |
     like = next(iter(recurrence.parameters()), torch.zeros(()))
     generator = torch.Generator().manual_seed(0)
     read = torch.randn(1, steps, inputs, generator=generator).to(like).requires_grad_()
-    with torch.enable_grad():
+    # cuDNN takes no gradient in evaluation mode, where models stand.
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         features = recurrence(read, first_memory(recurrence, read))[0]
         for t in range(steps - 1):
             if not features.requires_grad:

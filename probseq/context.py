@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,13 @@ class Context:
     def limit(self) -> Int[Tensor, " b"] | None:
         """How many elements each sequence has at most, where that is known beforehand."""
         return self.aligned_lengths if self.planned is None else self.planned
+
+    def without_steps(self) -> Context:
+        """Without what goes with single elements of y or x: the features that `emit` takes have seen it.
+
+        Enough for `emit`, and small enough to give each of many slots its row.
+        """
+        return replace(self, aligned=None, source=None, source_lengths=None)
 
     def select(self, index: Int[Tensor, " n"]) -> Context:
         """Rows `index` of every part."""

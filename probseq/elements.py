@@ -91,6 +91,11 @@ class Tokens(_Space):
         return True
 
     @property
+    def cardinality(self) -> int:
+        """How many different elements there are."""
+        return self.size
+
+    @property
     def width(self) -> int:
         return self.dim if self.feedback else 0
 
@@ -175,6 +180,11 @@ class Bits(Reals):
     Raises:
         ValueError: dim below 1.
     """
+
+    @property
+    def cardinality(self) -> int:
+        """How many different elements there are."""
+        return 2**self.dim
 
     def conform(self, y: Sequences) -> Sequences:
         y = super().conform(y)

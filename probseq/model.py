@@ -246,6 +246,10 @@ class SequenceModel(Face, nn.Module):
         fused = None if encoded.aligned_lengths is not None else self.stop.log_prob(self.likelihood, features, y)
         return score_features(self, features, encoded, y).log_prob if fused is None else fused
 
+    def settle(self, state: State) -> State:
+        """The state with what is drawn before the elements drawn, a planned length: cheaper to sample on from."""
+        return planned.settle(self, state) if self._mixes(state.context) else state
+
     def given(self, y: Sequences, context: Context) -> tuple[Context, Float[Tensor, " b"]]:
         """The context under which one pass scores y, and the log-probability of what that context takes as known.
 

@@ -29,6 +29,13 @@ class Part(nn.Module):
         nn.Module.__init__(self)
         return self
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A field's default stays on the class, where Python finds it before the module that was given instead.
+        hidden = name in self.__dict__.get("_modules", {}) or isinstance(value, nn.Module)
+        super().__setattr__(name, value)
+        if hidden and hasattr(type(self), name):
+            self.__dict__[name] = value
+
     def choices(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]

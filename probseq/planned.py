@@ -64,6 +64,21 @@ def emit(model: Any, features: Tensor, position: Tensor) -> NextStep:
     return NextStep(model.likelihood.mix(hidden, mixing.log_softmax(-1)), log_stop, log_go)
 
 
+def settle(model: Any, state: State) -> State:
+    """The state of one of the K networks, its length drawn given what was read: what sampling needs is no mixture."""
+    lengths = model.stop.max_length + 1
+    weights = state.features[:, -lengths:]
+    # After a prefix of probability 0 no length is left: the longest stands there.
+    lost = (weights == -torch.inf).all(-1, keepdim=True)
+    last = torch.arange(lengths, device=weights.device) == lengths - 1
+    weights = torch.where(lost & last, 0.0, weights)
+    drawn = torch.distributions.Categorical(logits=weights, validate_args=False).sample()
+    rows = torch.arange(state.batch, device=weights.device)
+    hidden = state.features[:, :-lengths].reshape(state.batch, lengths, -1)[rows, drawn]
+    memory = tree_map(lambda leaf: leaf[rows, drawn], state.memory)
+    return State(hidden, memory, state.position, dataclasses.replace(state.context, planned=drawn))
+
+
 def log_prob(model: Any, y: Sequences, context: Context) -> Tensor:
     """log P(y | x), (b,): one pass where a sequence ended, whose length is known; a log-sum over τ where it is open."""
     ended, open_ = (mask.nonzero().squeeze(-1) for mask in (y.ended, ~y.ended))

@@ -47,6 +47,9 @@ class Autoregressive(Protocol):
 
     The split law: `extend(s, a + b)` equals `extend(s, a)` and then `extend(·, b)`; `unroll` is start-and-extend
     in one fused call, bound by the same law. There is no `step`: stepping is `extend` with n = 1.
+
+    Where a model has them, two more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
+    None; and `settle(state)`, which draws what stands before the elements, so that the state need not hold all of it.
     """
 
     @property
@@ -77,6 +80,7 @@ class Autoregressive(Protocol):
     def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "*p"], context: Context) -> NextStep:
         """The law of the next step. `position` (elements read) broadcasts to (b, *n); `context` has batch b.
 
+        What the context holds of single elements (aligned, source) may be left out: `features` have seen it.
         After a prefix of probability 0, and where stopping is certain, the element's law may be any, but not NaN.
         """
         ...
@@ -106,8 +110,10 @@ class Element(ElementSpace, Protocol):
 class Recurrence(Protocol):
     """A part: how the past is carried. Causal: features at t depend on inputs up to t.
 
-    Where it has them, two more facts are heeded: `begin(memory, batch)`, which turns tensors of `memory_shapes` (zero,
-    or set by the context) into all that is carried, where that is more; and `max_length`, the most elements it reads.
+    Where it has them, three more facts are heeded: `begin(memory, batch)`, which turns tensors of `memory_shapes`
+    (zero, or set by the context) into all that is carried, where that is more; `max_length`, the most elements it
+    reads; and, for the graph, `links(steps)`: what depends on what inside (`probseq.structure`). Without the last,
+    every step is taken to read the one before it. Encoders and contexts may have `links` too.
     """
 
     @property
@@ -161,7 +167,11 @@ class Likelihood(Protocol):
 
 @runtime_checkable
 class Stop(Protocol):
-    """A part: when the sequence ends, as a hazard. The decision comes before the element."""
+    """A part: when the sequence ends, as a hazard. The decision comes before the element.
+
+    Where it has it, `sees` tells the graph what decides: of the step's features and the context's summary, both or
+    one (`StopPart.sees`).
+    """
 
     symbols: int
     """How many outcomes it adds to the likelihood's alphabet: 1 for EndSymbol, else 0."""

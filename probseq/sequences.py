@@ -96,6 +96,20 @@ class Sequences:
         return Sequences(values, lengths, ended)
 
     @staticmethod
+    def single(values: Tensor) -> Sequences:
+        """One element for each sequence, as labels or targets: values (b, *e) as b sequences of length 1.
+
+        Raises:
+            ValueError: values without a batch axis.
+
+        >>> Sequences.single(torch.tensor([7, 2])).values.tolist()
+        [[7], [2]]
+        """
+        if not values.ndim:
+            raise ValueError(f"single() takes values (batch, *element); got one number, {values.item()}.")
+        return Sequences(values.unsqueeze(1), torch.ones(len(values), dtype=torch.int64))
+
+    @staticmethod
     def cat(batches: Sequence[Sequences]) -> Sequences:
         """One batch of several, in order; the shorter ones are padded.
 

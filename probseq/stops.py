@@ -18,6 +18,7 @@ from probseq.part import Part, require
 from probseq.protocols import Likelihood
 from probseq.sequences import Sequences
 from probseq.shapes import Ragged
+from probseq.structure import OUTPUT, SUMMARY
 
 
 class StopPart(Part):
@@ -29,6 +30,8 @@ class StopPart(Part):
     certain: ClassVar[bool] = False
     aligned: ClassVar[bool] = False
     plans: ClassVar[bool] = False
+    sees: ClassVar[tuple[str, ...]] = (OUTPUT, SUMMARY)
+    """What decides on the end, for `probseq.graph`: the features of the step, the summary of the context."""
     max_length: int | None = None
 
     @property
@@ -52,6 +55,7 @@ class EndSymbol(StopPart):
     """
 
     symbols: ClassVar[int] = 1
+    sees: ClassVar[tuple[str, ...]] = (OUTPUT,)
 
     def build(self, features: int, summary: int) -> None:
         pass
@@ -85,6 +89,8 @@ class BernoulliStop(StopPart):
     P(stop) = σ(w·h + c). Goodfellow et al., Deep Learning, 10.2.3, second mechanism: it goes with any likelihood.
     """
 
+    sees: ClassVar[tuple[str, ...]] = (OUTPUT,)
+
     def build(self, features: int, summary: int) -> None:
         self.project = nn.Linear(features, 1)
 
@@ -110,6 +116,7 @@ class LengthStop(StopPart):
 
     max_length: int  # type: ignore[assignment]
 
+    sees: ClassVar[tuple[str, ...]] = (SUMMARY,)
     learning_rate_scale: ClassVar[float] = 10.0
     """A table has no network to add up its steps. A gain on w would do as much, but swell the gradient's norm, and
     where that is clipped, batches of one length each would no longer balance."""

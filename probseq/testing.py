@@ -21,6 +21,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from probseq.causality import find_leak
 from probseq.context import Context
 from probseq.inference.exact import exact
 from probseq.inference.sample import certainly_over, sample
@@ -153,14 +154,14 @@ def check_causal(model: Autoregressive, context: Any = None) -> None:
     element is not read back in."""
     y = ragged(model, context, seed=0)
     other = ragged(model, context, seed=1)
-    length = y.values.shape[1]
     limit = model.start(Context.none(len(y)) if context is None else context).context.limit
-    lengths = torch.full_like(y.lengths, length)
-    full = Sequences(y.values, lengths if limit is None else lengths.minimum(limit.cpu()), False)
+    lengths = torch.full_like(y.lengths, y.values.shape[1])
+    full = Sequences(y.values, lengths if limit is None else lengths.minimum(limit.cpu()), False).trim()
+    length = full.values.shape[1]
     fed, moved, tried = getattr(model.element, "feedback", True), 0.0, False
     a = score(model, full, context)
     for t in range(length):
-        changed = torch.cat([full.values[:, :t], other.values[:, t:]], 1)
+        changed = torch.cat([full.values[:, :t], other.values[:, t:length]], 1)
         b = score(model, Sequences(changed, full.lengths, False), context)
         _close(a.element[:, :t], b.element[:, :t], TIGHT)
         _close(a.stop[:, : t + 1], b.stop[:, : t + 1], TIGHT)
@@ -171,6 +172,25 @@ def check_causal(model: Autoregressive, context: Any = None) -> None:
             moved = max(moved, float((a.element[:, t + 1 :] - b.element[:, t + 1 :]).detach().abs().max()))
     assert fed or moved == 0, "an element depends on those before it, which are not fed back"
     assert not fed or moved > 0 or not tried, "no factor depends on the elements before it: the model has no memory"
+
+
+def check_no_leak(part: Any, inputs: int = 3, steps: int = 8) -> None:
+    """The features of a recurrence part do not depend on later inputs, by gradient.
+
+    What `check_causal` asks of a model, for a part alone: one that leaks cannot be sampled from, and its scores are
+    not those of a distribution over sequences.
+
+    Args:
+        part: a recurrence part; a fresh copy is built.
+        inputs: how many numbers it reads a step.
+        steps: how many are looked at; a leak from further away is not found.
+    """
+    fresh = part.fresh()
+    fresh.build(inputs)
+    found = find_leak(fresh.double().eval(), inputs, steps)
+    assert found is None, (
+        f"{part.describe()} is not causal: the features at step {found[0]} depend on the input at step {found[1]}"
+    )
 
 
 def check_batch_invariant(model: Any, context: Any = None) -> None:

@@ -188,6 +188,10 @@ def _table():
             yield f"vector {name}, LSTM, {stop.describe()}", (
                 ps.Reals(2), RECURRENCES["LSTM"], VECTOR[name], stop, context,
             )  # fmt: skip
+    for c in ("none", "input", "both"):
+        yield f"Bits, Grid, FixedLength, {c}", (
+            ps.Bits(1), ps.Grid(2, 2, 4), ps.Bernoulli(), STOPS["FixedLength"], CONTEXTS[c],
+        )  # fmt: skip
 
 
 TABLE = dict(_table())

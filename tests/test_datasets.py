@@ -20,6 +20,8 @@ from probseq.datasets import (
     captions,
     cardinal,
     chorales,
+    digits,
+    mnist,
     names,
     nettalk,
     words,
@@ -267,3 +269,43 @@ def test_captions_are_fixed_by_their_seed():
     assert not torch.equal(one.train.x, other.train.x)
     with pytest.raises(ValueError, match=r"three numbers ≥ 1.*got \(5, 0, 5\)"):
         captions((5, 0, 5))
+
+
+def test_the_digits_are_in_black_and_white_and_three_parts():
+    data = digits()
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [1437, 180, 180]
+    assert data.train.shape[1:] == (8, 8, 1)
+    assert set(data.train.unique().tolist()) == {0.0, 1.0}
+    # Of the 17 grey levels, a higher threshold leaves fewer ones; none is lost by the split.
+    whole = [torch.cat(digits(threshold=level)[:3]).sum() for level in (1, 8, 16)]
+    assert whole[0] > whole[1] > whole[2]
+    assert torch.cat(data[3:]).bincount().tolist() == torch.cat(digits(seed=1)[3:]).bincount().tolist()
+
+
+def test_the_digits_keep_their_labels():
+    """An image is nearer to the mean of its own label than to that of most others."""
+    data = digits()
+    means = torch.stack([data.train[data.train_labels == label].mean(0) for label in range(10)])
+    nearest = torch.cdist(data.test.flatten(1), means.flatten(1)).argmin(1)
+    assert float((nearest == data.test_labels).double().mean()) > 0.8
+
+
+@published
+def test_mnist_is_drawn_once_with_its_grey_levels_as_probabilities():
+    data, other = mnist(), mnist(seed=1)
+    assert [len(part) for part in data[:3]] == [50_000, 10_000, 10_000]
+    assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert torch.equal(data.test, mnist().test)
+    # Black and white pixels are certain, grey ones are not.
+    changed = float((data.test != other.test).double().mean())
+    assert 0.01 < changed < 0.1
+    # The floor of independent pixels, 205.8 nats, is known.
+    share = data.train.mean(0).clamp(1e-4, 1 - 1e-4)
+    floor = -(data.test * share.log() + (1 - data.test) * (1 - share).log()).sum((1, 2, 3)).mean()
+    assert float(floor) == pytest.approx(205.8, abs=0.2)
+
+
+def test_mnist_is_not_fetched(monkeypatch):
+    monkeypatch.delenv("PROBSEQ_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match=r"Set PROBSEQ_DATA to a folder that has mnist/mnist\.npz"):
+        mnist()

@@ -33,6 +33,13 @@ def test_the_parts_of_the_contributing_page_keep_the_laws(tmp_path, monkeypatch)
     assert any(isinstance(value, ps.SequenceModel) for value in names.values())
 
 
+def test_the_assemblies_of_the_models_page_run():
+    names = {}
+    for block in blocks("docs/models.md"):
+        exec(compile(block, "docs/models.md", "exec"), names)
+    assert names["five"].lengths.tolist() == [5, 5]
+
+
 def test_the_gradient_of_the_bptt_page_is_that_of_autograd():
     names = {}
     for block in blocks("docs/bptt.md"):

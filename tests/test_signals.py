@@ -42,7 +42,7 @@ def ragged_batch(parts, batch=6):
     model, context = build(parts, batch)
     y = ragged(model, context, batch)
     y = ps.Sequences(y.values, y.lengths, y.ended & (torch.arange(batch) != 2))
-    return model, model.element.conform(y), context
+    return model, model.element.conform(y).trim(), context
 
 
 def gradients(model, loss):

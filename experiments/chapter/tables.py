@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import probseq as ps
-from experiments.chapter.common import figure, fit, log_probs, model, parameters, save
+from experiments.chapter.common import figure, fit, log_probs, model, save
 from experiments.report import table
 from probseq.oracles import HMM, Table
 
@@ -33,9 +33,10 @@ def study(smoke: bool, seed: int) -> dict[str, Any]:
             found: dict[str, Any] = {"length": length, "sequences": size, "entropy": entropy}
             counted = _count(length, train, validation)
             network = _network(length, train, validation, seed, smoke)
+            count = ps.graph.count_parameters(network, length)
             for name, learned, number in (
-                ("table", counted, counted.parameters),
-                ("network", network, parameters(network)),
+                ("table", counted, count.table),
+                ("network", network, count.network),
             ):
                 loss = exact.exp() * (exact - log_probs(learned, everything))
                 found |= {f"{name}_parameters": number, f"{name}_excess": float(loss.nansum())}

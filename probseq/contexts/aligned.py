@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from probseq.context import Context
 from probseq.contexts.base import ContextPart
-from probseq.contexts.reading import check_reading, conform_sequences, encoded
+from probseq.contexts.reading import check_reading, conform_sequences, encoded, encoding_links
 from probseq.sequences import Sequences
 from probseq.shapes import slot_mask
+from probseq.structure import ENCODED, ENTERS, Links, Place
 
 
 @dataclass(eq=False, repr=False)
@@ -66,6 +66,12 @@ class Aligned(ContextPart):
         if self.encoder is not None:
             self.encoder.build(self.reads.width)
 
+    def links(self, steps: int) -> Links:
+        """xₜ, or what the encoder makes of x at t, enters step t."""
+        row = "x" if self.encoder is None else ENCODED
+        links = [] if self.encoder is None else encoding_links(self, steps)
+        return links + [(Place(row, t), Place(ENTERS, t)) for t in range(1, steps + 1)]
+
     def conform(self, x: Any) -> Sequences:
         return conform_sequences(self, x)
 
@@ -81,6 +87,10 @@ class Aligned(ContextPart):
     def at(self, context: Context, position: Int[Tensor, "b n"]) -> Float[Tensor, "b n i"]:
         """xₜ for the step after `position` = t − 1 elements, 0 beyond the end."""
         aligned: Any = context.aligned
-        padded = F.pad(aligned, (0, 0, 0, 1))
-        index = position.clamp(0, aligned.shape[1]).unsqueeze(-1)
-        return padded.gather(1, index.expand(-1, -1, aligned.shape[2]))
+        time = aligned.shape[1]
+        if not time:
+            return aligned.new_zeros(*position.shape, aligned.shape[2])
+        index = position.clamp(max=time - 1).unsqueeze(-1)
+        return torch.where(
+            (position < time).unsqueeze(-1), aligned.gather(1, index.expand(-1, -1, aligned.shape[2])), 0.0
+        )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from probseq.part import Part, require
 from probseq.sequences import Sequences
+from probseq.structure import ENCODED, INPUT, OUTPUT, READ, SUMMARY, Links, Place, encoder_links, renamed
 
 
 def check_reading(context: Any) -> None:
@@ -55,3 +56,10 @@ def encoded(context: Any, x: Sequences) -> tuple[Tensor, Tensor | None, Tensor]:
         return inputs, None, lengths
     features, summary = context.encoder(inputs, lengths)
     return features, summary, lengths
+
+
+def encoding_links(context: Any, steps: int) -> Links:
+    """What depends on what in a context's encoder: its features are called e, its summary C."""
+    links = [(Place("x", t), Place(READ, t)) for t in range(1, steps + 1)]
+    inside = [(a, b) for a, b in encoder_links(context.encoder, steps) if a.time is None or a.time >= 1]
+    return links + renamed(inside, {"h": "e", INPUT: READ, OUTPUT: ENCODED, SUMMARY: "C"})

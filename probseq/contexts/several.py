@@ -13,6 +13,7 @@ from probseq.context import Context
 from probseq.contexts.base import ContextPart
 from probseq.part import Part, require
 from probseq.rows import count_rows
+from probseq.structure import Links, Place, context_links, entrances, nested
 
 
 @dataclass(eq=False, repr=False)
@@ -65,6 +66,14 @@ class Several(ContextPart):
     def build(self) -> None:
         for member in self.members:
             member.build()
+
+    def links(self, steps: int) -> Links:
+        """Those of each member."""
+        links: Links = []
+        for i, member in enumerate(self.members, 1):
+            links += nested(context_links(member, steps), i)
+            links += [(Place(*end[:2], (i,)), end) for end in entrances(member, steps)]
+        return links
 
     def conform(self, x: Any) -> tuple[Any, ...]:
         if not isinstance(x, tuple | list) or len(x) != len(self.members):

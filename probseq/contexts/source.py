@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from probseq.context import Context
 from probseq.contexts.base import ContextPart, Enters, check_enters
-from probseq.contexts.reading import check_reading, conform_sequences, encoded
+from probseq.contexts.reading import check_reading, conform_sequences, encoded, encoding_links
 from probseq.part import require
 from probseq.sequences import Sequences
+from probseq.structure import Links, Place, entrances
 
 
 @dataclass(eq=False, repr=False)
@@ -48,6 +49,10 @@ class Source(ContextPart):
     def build(self) -> None:
         self.reads.build()
         self.encoder.build(self.reads.width)
+
+    def links(self, steps: int) -> Links:
+        """All of a source of as many elements goes into the summary C, and C enters."""
+        return encoding_links(self, steps) + [(Place("C"), end) for end in entrances(self, steps)]
 
     def conform(self, x: Any) -> Sequences:
         return conform_sequences(self, x)

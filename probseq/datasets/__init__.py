@@ -4,6 +4,7 @@ from probseq.datasets.alignment import align
 from probseq.datasets.alphabet import Alphabet
 from probseq.datasets.captions import Captions, captions, cardinal
 from probseq.datasets.chorales import Chorales, chorales
+from probseq.datasets.digits import Images, digits, mnist
 from probseq.datasets.names import names
 from probseq.datasets.spellings import Spellings, aligned_cmudict, nettalk
 from probseq.datasets.splits import Pairs, Texts
@@ -13,6 +14,7 @@ __all__ = [
     "Alphabet",
     "Captions",
     "Chorales",
+    "Images",
     "Pairs",
     "Spellings",
     "Texts",
@@ -21,6 +23,8 @@ __all__ = [
     "captions",
     "cardinal",
     "chorales",
+    "digits",
+    "mnist",
     "names",
     "nettalk",
     "words",

@@ -1,5 +1,6 @@
 """What becomes of a sequence that is known as a whole."""
 
+from probseq.encoders.grid import GridEncoder
 from probseq.encoders.recurrent import Bidirectional, Unidirectional
 
-__all__ = ["Bidirectional", "Unidirectional"]
+__all__ = ["Bidirectional", "GridEncoder", "Unidirectional"]

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probseq.part import Part, first_memory, require
+from probseq.structure import INPUT, OUTPUT, SUMMARY, Links, Place, nested, recurrence_links, reversed_in_time
 
 
 @dataclass(eq=False, repr=False)
@@ -53,6 +54,10 @@ class Unidirectional(_RecurrentEncoder):
     def build(self, inputs: int) -> None:
         self.recurrence.build(inputs)
 
+    def links(self, steps: int) -> Links:
+        """Those of the recurrence, the last of whose features are the summary."""
+        return [*recurrence_links(self.recurrence, steps), (Place(OUTPUT, steps), Place(SUMMARY))]
+
     def forward(
         self, inputs: Float[Tensor, "b t i"], lengths: Int[Tensor, " b"]
     ) -> tuple[Float[Tensor, "b t h"], Float[Tensor, "b c"]]:
@@ -81,6 +86,17 @@ class Bidirectional(_RecurrentEncoder):
         self.backward = self.recurrence.fresh()
         self.recurrence.build(inputs)
         self.backward.build(inputs)
+
+    def links(self, steps: int) -> Links:
+        """Those of both recurrences; the forward one ends at the last step, the backward one at the first."""
+        forwards = recurrence_links(self.recurrence, steps)
+        links = nested(forwards, 1) + nested(reversed_in_time(forwards, steps), 2)
+        for way, last in ((1, steps), (2, 1)):
+            links.append((Place(OUTPUT, last, (way,)), Place(SUMMARY)))
+            for t in range(1, steps + 1):
+                links.append((Place(INPUT, t), Place(INPUT, t, (way,))))
+                links.append((Place(OUTPUT, t, (way,)), Place(OUTPUT, t)))
+        return links
 
     def forward(
         self, inputs: Float[Tensor, "b t i"], lengths: Int[Tensor, " b"]

@@ -52,8 +52,10 @@ def sample(
         raise ValueError(f"max_length must be 0 or more; got {max_length}.")
     rows = torch.arange(state.batch, device=state.features.device)
     state = state.select(rows.repeat_interleave(num_samples))
+    over = certainly_over(model, state.context, max_length)
+    settle = getattr(model, "settle", None)
     with seeded(generator, state.features.device):
-        return _ancestral(model, state, max_length)
+        return _ancestral(model, state if settle is None else settle(state), max_length, over)
 
 
 def require_causal(model: Autoregressive, name: str) -> None:
@@ -82,7 +84,8 @@ def certainly_over(model: Autoregressive, context: Context, length: int) -> Bool
     return torch.full((context.batch,), model.max_length is not None and length >= model.max_length)
 
 
-def _ancestral(model: Autoregressive, state: State, max_length: int) -> Sequences:
+def _ancestral(model: Autoregressive, state: State, max_length: int, over: Bool[Tensor, " b"]) -> Sequences:
+    """One element at a time; `over`: where an end at `max_length` is no cut."""
     batch, device = state.batch, state.features.device
     every = COMPACT_EVERY.get(device.type, 8)
     rows = torch.arange(batch, device=device)
@@ -105,7 +108,7 @@ def _ancestral(model: Autoregressive, state: State, max_length: int) -> Sequence
         if len(rows) and position + 1 < max_length:
             state = model.extend(state, y.unsqueeze(1))[1]
     ended = torch.ones(batch, dtype=torch.bool, device=device)
-    ended[rows[going]] = certainly_over(model, state.context, max_length).to(device)[going]
+    ended[rows[going]] = over.to(device)[rows[going]]
     if not columns:
         shape, discrete = model.element.shape, model.element.discrete
         empty = torch.zeros(batch, 0, *shape, dtype=torch.int64 if discrete else state.features.dtype, device=device)

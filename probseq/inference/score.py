@@ -91,6 +91,8 @@ def score_features(model: Autoregressive, features: Tensor, context: Context, y:
     Args:
         offset: elements that were read before the first of y, where y is a piece of longer sequences.
     """
+    # A copy of x for each slot would be of order t²; the features have seen x.
+    context = context.without_steps()
     time = y.values.shape[1]
     slots = Ragged(y.lengths, time, features.device)
     # Distributions cannot be evaluated at no point at all; an empty sum still belongs to the graph.

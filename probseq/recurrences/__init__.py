@@ -2,8 +2,9 @@
 
 from probseq.recurrences.composed import Positional, Stack
 from probseq.recurrences.gated import GRU, LSTM, Elman
+from probseq.recurrences.grid import Grid
 from probseq.recurrences.leaky import Leaky
 from probseq.recurrences.unrolled import Unrolled
 from probseq.recurrences.windowed import CausalConv, Memoryless
 
-__all__ = ["GRU", "LSTM", "CausalConv", "Elman", "Leaky", "Memoryless", "Positional", "Stack", "Unrolled"]
+__all__ = ["GRU", "LSTM", "CausalConv", "Elman", "Grid", "Leaky", "Memoryless", "Positional", "Stack", "Unrolled"]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probseq.part import Part, begun, require
+from probseq.structure import INPUT, OUTPUT, Links, Place, nested, recurrence_links
 
 
 @dataclass(eq=False, repr=False)
@@ -64,6 +65,19 @@ class Stack(Part):
         for i, member in enumerate(self.members):
             member.build(below + (inputs if self.skip and i else 0))
             below = member.features
+
+    def links(self, steps: int) -> Links:
+        """Each member reads the one below, and with `skip` the input."""
+        links, top = [], len(self.members)
+        for i, member in enumerate(self.members, 1):
+            links += nested(recurrence_links(member, steps), i)
+            for t in range(1, steps + 1):
+                below = Place(OUTPUT, t, (i - 1,)) if i > 1 else Place(INPUT, t)
+                links += [
+                    (source, Place(INPUT, t, (i,))) for source in {below, Place(INPUT, t) if self.skip else below}
+                ]
+                links += [(Place(OUTPUT, t, (i,)), Place(OUTPUT, t))] if self.skip or i == top else []
+        return links
 
     def forward(
         self, inputs: Float[Tensor, "b n i"], memory: tuple[Any, ...]
@@ -130,6 +144,10 @@ class Positional(Part):
     def build(self, inputs: int) -> None:
         self.embedding = nn.Embedding(self.positions, self.dim)
         self.recurrence.build(inputs + self.dim)
+
+    def links(self, steps: int) -> Links:
+        """Those of the recurrence: a position is nothing that could vary."""
+        return recurrence_links(self.recurrence, steps)
 
     def forward(
         self, inputs: Float[Tensor, "b n i"], memory: tuple[Any, Tensor]

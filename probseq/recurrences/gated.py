@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probseq.part import Part, require
+from probseq.structure import Links, recurrent
 
 Memory = tuple[Tensor, ...]
 
@@ -61,6 +62,10 @@ class _Fused(Part):
     def build(self, inputs: int) -> None:
         between = self.dropout if self.layers > 1 else 0.0
         self.network = self.family(inputs, self.size, self.layers, batch_first=True, dropout=between)
+
+    def links(self, steps: int) -> Links:
+        """Every layer reads the one below and its own past."""
+        return recurrent(steps, self.layers)
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         if _lacks_bfloat16(inputs):

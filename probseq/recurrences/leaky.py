@@ -52,8 +52,8 @@ class Leaky(Part):
         self.read = nn.Linear(inputs, self.size)
         self.recur = nn.Linear(self.size, self.size, bias=False)
         share = 1 / self.longest ** torch.linspace(0, 1, self.size)
-        # a = σ(rate); a time constant of 1 is a = 0, which a logit reaches only so far.
-        self.rate = nn.Parameter(torch.logit(1 - share, eps=0.05))
+        # a = σ(rate); a time constant of 1 is a = 0, which has no logit.
+        self.rate = nn.Parameter(torch.logit((1 - share).clamp(min=0.05)))
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         (hidden,), features = memory, []

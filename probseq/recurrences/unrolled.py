@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probseq.part import Part, require
+from probseq.structure import Links, recurrence_links
 
 Memory = tuple[Tensor, ...]
 
@@ -45,6 +46,10 @@ class Unrolled(Part):
 
     def build(self, inputs: int) -> None:
         self.cell.build(inputs)
+
+    def links(self, steps: int) -> Links:
+        """Those of the cell."""
+        return recurrence_links(self.cell, steps)
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         features = []

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probseq.part import Part, require
+from probseq.structure import Links, windowed
 
 Memory = tuple[Tensor, ...]
 
@@ -54,6 +55,10 @@ class Memoryless(Part):
 
     def build(self, inputs: int) -> None:
         self.network = perceptron(inputs, self.size, self.layers)
+
+    def links(self, steps: int) -> Links:
+        """Each step reads its own input alone."""
+        return windowed(steps, 1)
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         return self.network(inputs), memory
@@ -102,6 +107,10 @@ class CausalConv(Part):
     def build(self, inputs: int) -> None:
         self.inputs = inputs
         self.network = perceptron(self.window * inputs, self.size, self.layers)
+
+    def links(self, steps: int) -> Links:
+        """Each step reads the last `window` inputs."""
+        return windowed(steps, self.window)
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         past = torch.cat([memory[0], inputs], 1)
