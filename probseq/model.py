@@ -22,7 +22,7 @@ from probseq.inference.score import check, check_lengths, score_features
 from probseq.joining import check_parts, check_widths, fresh_part
 from probseq.nextstep import NextStep, certain_end
 from probseq.part import Part, begun
-from probseq.rows import count_rows, place
+from probseq.rows import count_rows, from_list, place
 from probseq.sequences import Sequences
 
 
@@ -304,7 +304,8 @@ class SequenceModel(Face, nn.Module):
         if self.context is None or context is None or isinstance(context, Context):
             batch_shape = None if isinstance(context, Context) else ()
             return SequenceDistribution(self, self.encode(context), max_length, batch_shape)
-        if not isinstance(context, Tensor | int | float | list):
+        context = from_list(context)
+        if not isinstance(context, Tensor | int | float):
             return SequenceDistribution(self, self.encode(context), max_length)
         x = torch.as_tensor(context)
         shape = tuple(x.shape[: x.ndim - self.context.event_dims])
