@@ -140,10 +140,12 @@ class SequenceModel(Face, nn.Module):
         return y, x
 
     def _limit(self, x: Any) -> Tensor | None:
-        """On the host, the length that x sets to each y."""
+        """On the host, the greatest length that x and the stop law allow each y, or None where x sets none."""
         if isinstance(x, Context):
-            return None if x.limit is None else x.limit.to("cpu")
-        return None if self.context is None else self.context.lengths(x)
+            limit = None if x.limit is None else x.limit.to("cpu")
+        else:
+            limit = None if self.context is None else self.context.lengths(x)
+        return limit if limit is None or self.max_length is None else limit.clamp(max=self.max_length)
 
     def start(self, context: Any = None) -> State:
         """Nothing of y read yet."""
@@ -215,7 +217,7 @@ class SequenceModel(Face, nn.Module):
         if self._mixes(context):
             return planned.emit(self, features, position)
         step = self.stop.emit(self.likelihood, features, position, context)
-        if context.aligned_lengths is None or self.stop.certain:
+        if context.aligned_lengths is None or self.stop.aligned:
             return step
         # No y goes beyond its x, whatever the stop law says.
         shape = step.log_stop.shape
