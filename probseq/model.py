@@ -180,8 +180,8 @@ class SequenceModel(Face, nn.Module):
         return self._advance(inputs, self._memory(encoded), before, encoded)
 
     def _mixes(self, context: Context) -> bool:
-        """Whether the length is drawn first and not known."""
-        return self.stop.plans and context.planned is None
+        """Whether the length is drawn first and not known, and the steps are told of it."""
+        return self.stop.plans and self.stop.feed_width > 0 and context.planned is None
 
     def _read(self, y: Tensor) -> Tensor:
         return self.element.read(y.to(self.first.device)).to(self.first)
@@ -248,9 +248,9 @@ class SequenceModel(Face, nn.Module):
         fused = None if encoded.aligned_lengths is not None else self.stop.log_prob(self.likelihood, features, y)
         return score_features(self, features, encoded, y).log_prob if fused is None else fused
 
-    def settle(self, state: State) -> State:
-        """The state with what is drawn before the elements drawn, a planned length: cheaper to sample on from."""
-        return planned.settle(self, state) if self._mixes(state.context) else state
+    def settle(self, state: State, index: Int[Tensor, " n"]) -> State:
+        """Rows `index` of the state, with what is drawn before the elements drawn for each: a planned length."""
+        return planned.settle(self, state, index) if self._mixes(state.context) else state.select(index)
 
     def given(self, y: Sequences, context: Context) -> tuple[Context, Float[Tensor, " b"]]:
         """The context under which one pass scores y, and the log-probability of what that context takes as known.

@@ -50,12 +50,12 @@ def sample(
     max_length = longest(model, state.context) if max_length is None else max_length
     if max_length < 0:
         raise ValueError(f"max_length must be 0 or more; got {max_length}.")
-    rows = torch.arange(state.batch, device=state.features.device)
-    state = state.select(rows.repeat_interleave(num_samples))
-    over = certainly_over(model, state.context, max_length)
+    rows = torch.arange(state.batch, device=state.features.device).repeat_interleave(num_samples)
+    over = certainly_over(model, state.context, max_length).repeat_interleave(num_samples)
     settle = getattr(model, "settle", None)
     with seeded(generator, state.features.device):
-        return _ancestral(model, state if settle is None else settle(state), max_length, over)
+        state = state.select(rows) if settle is None else settle(state, rows)
+        return _ancestral(model, state, max_length, over)
 
 
 def require_causal(model: Autoregressive, name: str) -> None:
