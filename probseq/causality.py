@@ -28,7 +28,7 @@ def find_leak(recurrence: Any, inputs: int, steps: int = 8) -> tuple[int, int] |
             if not features.requires_grad:
                 return None
             (slope,) = torch.autograd.grad(features[:, t].sum(), read, retain_graph=True, allow_unused=True)
-            later = [] if slope is None else (slope[0, t + 1 :] != 0).any(-1).nonzero().flatten().tolist()
+            later = [] if slope is None else (slope[0, t + 1 :].abs() > 0).any(-1).nonzero().flatten().tolist()
             if later:
                 return t, t + 1 + later[0]
     return None

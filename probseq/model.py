@@ -22,7 +22,7 @@ from probseq.inference.score import check, check_lengths, score_features
 from probseq.joining import check_parts, check_widths, fresh_part
 from probseq.nextstep import NextStep, certain_end
 from probseq.part import Part, begun
-from probseq.rows import count_rows, place
+from probseq.rows import count_rows, from_list, place
 from probseq.sequences import Sequences
 
 
@@ -154,10 +154,12 @@ class SequenceModel(Face, nn.Module):
         return y, x
 
     def _limit(self, x: Any) -> Tensor | None:
-        """On the host, the length that x sets to each y."""
+        """On the host, the greatest length that x and the stop law allow each y, or None where x sets none."""
         if isinstance(x, Context):
-            return None if x.limit is None else x.limit.to("cpu")
-        return None if self.context is None else self.context.lengths(x)
+            limit = None if x.limit is None else x.limit.to("cpu")
+        else:
+            limit = None if self.context is None else self.context.lengths(x)
+        return limit if limit is None or self.max_length is None else limit.clamp(max=self.max_length)
 
     def start(self, context: Any = None) -> State:
         """Nothing of y read yet."""
@@ -192,8 +194,8 @@ class SequenceModel(Face, nn.Module):
         return self._advance(inputs, self._memory(encoded), before, encoded)
 
     def _mixes(self, context: Context) -> bool:
-        """Whether the length is drawn first and not known."""
-        return self.stop.plans and context.planned is None
+        """Whether the length is drawn first and not known, and the steps are told of it."""
+        return self.stop.plans and self.stop.feed_width > 0 and context.planned is None
 
     def _read(self, y: Tensor) -> Tensor:
         return self.element.read(y.to(self.first.device)).to(self.first)
@@ -229,7 +231,7 @@ class SequenceModel(Face, nn.Module):
         if self._mixes(context):
             return planned.emit(self, features, position)
         step = self.stop.emit(self.likelihood, features, position, context)
-        if context.aligned_lengths is None or self.stop.certain:
+        if context.aligned_lengths is None or self.stop.aligned:
             return step
         # No y goes beyond its x, whatever the stop law says.
         shape = step.log_stop.shape
@@ -260,9 +262,9 @@ class SequenceModel(Face, nn.Module):
         fused = None if encoded.aligned_lengths is not None else self.stop.log_prob(self.likelihood, features, y)
         return score_features(self, features, encoded, y).log_prob if fused is None else fused
 
-    def settle(self, state: State) -> State:
-        """The state with what is drawn before the elements drawn, a planned length: cheaper to sample on from."""
-        return planned.settle(self, state) if self._mixes(state.context) else state
+    def settle(self, state: State, index: Int[Tensor, " n"]) -> State:
+        """Rows `index` of the state, with what is drawn before the elements drawn for each: a planned length."""
+        return planned.settle(self, state, index) if self._mixes(state.context) else state.select(index)
 
     def given(self, y: Sequences, context: Context) -> tuple[Context, Float[Tensor, " b"]]:
         """The context under which one pass scores y, and the log-probability of what that context takes as known.
@@ -318,7 +320,8 @@ class SequenceModel(Face, nn.Module):
         if self.context is None or context is None or isinstance(context, Context):
             batch_shape = None if isinstance(context, Context) else ()
             return SequenceDistribution(self, self.encode(context), max_length, batch_shape)
-        if not isinstance(context, Tensor | int | float | list):
+        context = from_list(context)
+        if not isinstance(context, Tensor | int | float):
             return SequenceDistribution(self, self.encode(context), max_length)
         x = torch.as_tensor(context)
         shape = tuple(x.shape[: x.ndim - self.context.event_dims])

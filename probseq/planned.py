@@ -16,6 +16,7 @@ from torch import Tensor
 from probseq.context import Context, State
 from probseq.inference.score import score_features
 from probseq.nextstep import NextStep
+from probseq.numerics import at_least_float32, promoted
 from probseq.sequences import Sequences
 from probseq.tree import select, tree_map
 
@@ -64,35 +65,58 @@ def emit(model: Any, features: Tensor, position: Tensor) -> NextStep:
     return NextStep(model.likelihood.mix(hidden, mixing.log_softmax(-1)), log_stop, log_go)
 
 
-def settle(model: Any, state: State) -> State:
-    """The state of one of the K networks, its length drawn given what was read: what sampling needs is no mixture."""
+def settle(model: Any, state: State, index: Tensor) -> State:
+    """For each of the rows `index`, one of the K networks, its length drawn given what was read.
+
+    Sampling needs no mixture, and many draws need no copy of it each.
+    """
     lengths = model.stop.max_length + 1
     weights = state.features[:, -lengths:]
     # After a prefix of probability 0 no length is left: the longest stands there.
     lost = (weights == -torch.inf).all(-1, keepdim=True)
     last = torch.arange(lengths, device=weights.device) == lengths - 1
-    weights = torch.where(lost & last, 0.0, weights)
+    weights = torch.where(lost & last, 0.0, weights)[index]
     drawn = torch.distributions.Categorical(logits=weights, validate_args=False).sample()
-    rows = torch.arange(state.batch, device=weights.device)
-    hidden = state.features[:, :-lengths].reshape(state.batch, lengths, -1)[rows, drawn]
-    memory = tree_map(lambda leaf: leaf[rows, drawn], state.memory)
-    return State(hidden, memory, state.position, dataclasses.replace(state.context, planned=drawn))
+    hidden = state.features[:, :-lengths].reshape(state.batch, lengths, -1)[index, drawn]
+    memory = tree_map(lambda leaf: leaf[index, drawn], state.memory)
+    context = dataclasses.replace(state.context.select(index), planned=drawn)
+    return State(hidden, memory, state.position[index], context)
 
 
 def log_prob(model: Any, y: Sequences, context: Context) -> Tensor:
     """log P(y | x), (b,): one pass where a sequence ended, whose length is known; a log-sum over τ where it is open."""
     ended, open_ = (mask.nonzero().squeeze(-1) for mask in (y.ended, ~y.ended))
-    found = context.summary.new_zeros(len(y))
+    found = at_least_float32(context.summary.new_zeros(len(y)))
     for rows, known in ((ended, True), (open_, False)):
         if not len(rows):
             continue
         index = rows.to(found.device)
-        some, own, prior = y.select(rows), context.select(index), found.new_zeros(len(rows))
+        some, own = y.select(rows), context.select(index)
         if known:
             own, prior = given(model, some, own)
-        features, _ = model.unroll(own, some.values)
-        found = found.index_copy(0, index, score_features(model, features, own, some).log_prob + prior)
+            log_prob = _log_prob_given(model, some, own) + prior
+        else:
+            log_prob = _log_prob_open(model, some, own)
+        found = found.index_copy(0, index, log_prob)
     return found
+
+
+def _log_prob_given(model: Any, y: Sequences, context: Context) -> Tensor:
+    """log P(y | τ, x), (b,), for a context that holds τ."""
+    features, state = model.unroll(context, y.values)
+    return score_features(model, features, state.context, y).log_prob
+
+
+def _log_prob_open(model: Any, y: Sequences, context: Context) -> Tensor:
+    """log Σ_τ P(τ | x) P(y begins so | τ, x), (b,), over the τ that are not behind."""
+    lengths = model.stop.max_length + 1
+    rows, planned = (torch.arange(lengths) >= y.lengths.unsqueeze(1)).nonzero().unbind(1)
+    index, some = rows.to(y.device), y.select(rows)
+    own = dataclasses.replace(context.select(index), planned=planned.to(y.device))
+    weights = model.stop.log_pmf(context).expand(len(y), lengths)
+    joint = weights[index, own.planned] + _log_prob_given(model, some, own)
+    table = torch.full_like(weights, -torch.inf, dtype=joint.dtype).index_put((index, own.planned), joint)
+    return _log_sum(table, torch.ones_like(table, dtype=torch.bool))
 
 
 def given(model: Any, y: Sequences, context: Context) -> tuple[Context, Tensor]:
@@ -139,7 +163,7 @@ def _weights(model: Any, before: Tensor, features: Tensor, y: Tensor, position: 
     (batch, lengths), n = before.shape, y.shape[1]
     weights = before.unsqueeze(1)
     if n and batch:
-        flat = y.repeat_interleave(lengths, 0).flatten(0, 1)
+        flat = promoted(y, features).repeat_interleave(lengths, 0).flatten(0, 1)
         each = model.likelihood.log_prob(features.flatten(0, 1), flat).view(batch, lengths, n).transpose(1, 2)
         # What all lengths share says nothing of the length, and would swamp in float32 what does.
         best = each.detach().amax(-1, keepdim=True)

@@ -49,7 +49,8 @@ class Autoregressive(Protocol):
     in one fused call, bound by the same law. There is no `step`: stepping is `extend` with n = 1.
 
     Where a model has them, two more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
-    None; and `settle(state)`, which draws what stands before the elements, so that the state need not hold all of it.
+    None; and `settle(state, index)`, rows `index` of a state with what stands before the elements drawn for each, so
+    that they need not hold all of it.
     """
 
     @property

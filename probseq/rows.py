@@ -37,3 +37,11 @@ def place(x: Any, device: torch.device | str, dtype: torch.dtype | None = None) 
     if isinstance(x, Sequences):
         return x.to(device, dtype if x.values.is_floating_point() else None)
     return tree_map(lambda leaf: leaf.to(device, dtype if leaf.is_floating_point() else None), x)
+
+
+def from_list(x: Any) -> Any:
+    """A list of numbers as a tensor; one that holds tensors or Sequences as the tuple of several contexts."""
+    if not isinstance(x, list):
+        return x
+    several = any(isinstance(member, Sequences) or (isinstance(member, Tensor) and member.ndim) for member in x)
+    return tuple(x) if several else torch.as_tensor(x)

@@ -208,7 +208,8 @@ class PlannedLength(LengthStop):
     Args:
         max_length: the longest length with positive probability.
         dim: the width of the learned embedding of the remaining number.
-        remaining: whether that number is fed; without it τ decides when to stop, and nothing else knows.
+        remaining: whether that number is fed; without it τ decides when to stop, and nothing else knows: the law is
+            that of `LengthStop`, and costs as little.
 
     Raises:
         ValueError: max_length below 0, or dim below 1.
@@ -240,7 +241,9 @@ class PlannedLength(LengthStop):
     def emit(
         self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
     ) -> NextStep:
-        """The law given τ; `probseq.planned` mixes over it."""
+        """The law given τ, over which `probseq.planned` mixes where it is fed."""
+        if context.planned is None and not self.remaining:
+            return super().emit(likelihood, features, position, context)
         return NextStep(likelihood(features), *certain_end(reached(context.planned, features, position), features))
 
 

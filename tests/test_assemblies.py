@@ -316,6 +316,29 @@ def test_the_laws_given_each_length_add_up_to_the_law(planned, length):
     assert_equal(whole.log_prob.exp(), mixture.exp())
 
 
+def test_an_open_sequence_is_read_with_the_lengths_that_are_left_alone(planned):
+    passes = []
+    planned.recurrence.register_forward_hook(lambda _, inputs, __: passes.append(inputs[0].shape[0]))
+    y = ps.Sequences.of([[0, 1, 2], [], [2]], ended=False)
+    planned.log_prob(y, X.expand(3, -1))
+    assert passes == [2 + 5 + 4 if planned.stop.remaining else 3]
+
+
+def test_many_draws_take_no_copy_of_the_mixture_each(planned):
+    kept = []
+    planned.leak()
+    planned.recurrence.register_forward_hook(lambda _, inputs, __: kept.append(inputs[0].shape[0]))
+    planned.sample(40, X, generator=0)
+    assert kept[0] == (5 if planned.stop.remaining else 1)
+    state = planned.start(X)
+    drawn = planned.settle(state, torch.zeros(40, dtype=torch.int64))
+    if planned.stop.remaining:
+        direct = planned.start(planned.plan(drawn.context.planned, X.expand(40, -1)))
+        assert_equal(drawn.features, direct.features)
+        assert_equal(drawn.memory[0], direct.memory[0])
+        assert len(drawn.context.planned.unique()) > 1
+
+
 def test_a_plan_is_kept(planned):
     lengths = torch.tensor([4, 0, 2])
     y = planned.sample(5, planned.plan(lengths, X.expand(3, -1)), generator=0)

@@ -9,6 +9,7 @@ import torch
 
 import probseq as ps
 from probseq.part import Part
+from probseq.training.batches import Data
 from tests.parts import model
 
 
@@ -70,3 +71,52 @@ def test_scoring_gives_no_slot_a_copy_of_x():
     made.log_prob(ps.Sequences.of([[0, 1, 2], [1]]), ps.Sequences.of([torch.randn(3, 2), torch.randn(1, 2)]))
     assert [context.batch for context in made.stop.seen] == [4, 2]
     assert all(context.aligned is None for context in made.stop.seen)
+
+
+@pytest.mark.parametrize("reads", [ps.Tokens(3), ps.Reals(2)], ids=["tokens", "reals"])
+@pytest.mark.parametrize("shape", [(), (2,), (3, 2)], ids=str)
+@pytest.mark.parametrize("aligned", [True, False], ids=["aligned", "source"])
+def test_a_tensor_of_sequences_has_any_batch_shape(reads, shape, aligned):
+    context = ps.Aligned(reads) if aligned else ps.Source(reads, ps.Unidirectional(ps.GRU(3)))
+    model = ps.SequenceModel(ps.Tokens(3), ps.GRU(4), ps.Categorical(), ps.EndSymbol(), context)
+    time = torch.randint(3, (*shape, 5)) if reads.discrete else torch.randn(*shape, 5, 2)
+    assert model(time, max_length=3).batch_shape == shape
+
+
+def test_a_list_of_several_contexts_is_their_tuple():
+    context = (ps.Vector(2), ps.Labels(3), ps.Aligned(ps.Tokens(3)))
+    model = ps.SequenceModel(ps.Tokens(3), ps.GRU(4), ps.Categorical(), ps.EndSymbol(), context)
+    y, x = ps.Sequences.of([[0], [1, 2]]), [torch.randn(2, 2), [0, 2], ps.Sequences.of([[0], [1, 1]])]
+    assert torch.equal(model(x).log_prob(y), model.log_prob(y, tuple(x)))
+    data = Data.of((y, x))
+    assert torch.equal(model.log_prob(y, data.context), model.log_prob(y, tuple(x)))
+    assert Data.of((y, [0, 2])).context.tolist() == [0, 2]
+    assert Data.of((y, [torch.tensor(0), torch.tensor(2)])).context.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("stop", [ps.FixedLength(2), ps.LengthStop(2)], ids=lambda stop: stop.describe())
+@pytest.mark.parametrize("time", [1, 2, 4])
+def test_a_stop_law_with_a_longest_length_ends_there_or_where_x_does(stop, time):
+    torch.manual_seed(0)
+    parts = (ps.Tokens(2), ps.GRU(4), ps.Categorical(), stop, ps.Aligned(ps.Reals(1)))
+    model = ps.SequenceModel(*parts).double()
+    x, longest = torch.randn(1, time, 1).double(), min(time, 2)
+    law = ps.exact(model, longest, x)
+    assert law.log_mass.abs() < 1e-12
+    assert law.sequences.ended.all()
+    possible = law.sequences.select(law.log_prob > -torch.inf)
+    scored = model.log_prob(possible, x.expand(len(possible), -1, -1))
+    assert scored.logsumexp(0).abs() < 1e-12
+    for y in (model.sample(20, x), model.sample(20, x, max_length=longest)):
+        assert y.ended.all()
+        assert int(y.lengths.max()) <= longest
+    assert model(x).event_shape == (longest,)
+    drawn = model.sample(4, x)
+    rows = x.float().expand(4, -1, -1)
+    ps.fit(ps.SequenceModel(*parts), (drawn, rows), max_epochs=1, progress=False, accelerator="cpu")
+
+
+def test_a_fixed_length_refuses_an_end_before_it_and_before_that_of_x():
+    model = ps.SequenceModel(ps.Tokens(2), ps.GRU(4), ps.Categorical(), ps.FixedLength(2), ps.Aligned(ps.Reals(1)))
+    with pytest.raises(ValueError, match=r"sequence 0 has 1 elements, but .* has 2"):
+        model.log_prob(ps.Sequences.of([[0]]), torch.randn(1, 4, 1))

@@ -209,3 +209,32 @@ def test_pyro_families_are_likelihoods(family):
     assert log_prob.isfinite().all()
     log_prob.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in m.parameters())
+
+
+@pytest.mark.parametrize("stop", [ps.BernoulliStop(), ps.LengthStop(3), ps.FixedLength(0), ps.PlannedLength(3)])
+@pytest.mark.parametrize("ended", [True, False])
+def test_empty_sequences_alone_are_scored_in_full_precision_under_autocast(stop, ended):
+    m = ps.SequenceModel(ps.Tokens(3), ps.Memoryless(4), ps.Categorical(), stop)
+    y = ps.Sequences.of([[], []], ended=ended)
+    with torch.autocast("cpu", torch.bfloat16):
+        log_prob = m.log_prob(y)
+    assert log_prob.dtype == torch.float32
+    torch.testing.assert_close(log_prob, m.log_prob(y), rtol=0, atol=0.02)
+
+
+def test_bits_are_scored_in_the_precision_of_the_model_whatever_they_come_in():
+    bits = torch.randint(2, (3, 5, 2))
+    for stop in (ps.BernoulliStop(), ps.PlannedLength(5)):
+        m = model(ps.Bits(2), ps.GRU(4), ps.Bernoulli(), stop)
+        for dtype in (torch.bool, torch.int64, torch.float32):
+            for ended in (True, False):
+                y = ps.Sequences(bits.to(dtype), [5, 3, 0], ended)
+                exact = m.log_prob(ps.Sequences(bits.double(), [5, 3, 0], ended))
+                torch.testing.assert_close(m.log_prob(y), exact, rtol=0, atol=1e-12)
+
+
+def test_weights_that_are_not_numbers_are_no_look_ahead():
+    m = model(ps.Tokens(3), ps.LSTM(4), ps.Categorical(), ps.EndSymbol())
+    with torch.no_grad():
+        next(m.recurrence.parameters()).fill_(float("nan"))
+    assert m.leak() is None

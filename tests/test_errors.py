@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import probseq as ps
+from probseq.inference.segments import score_segments
 
 
 @pytest.fixture
@@ -165,3 +166,15 @@ def test_a_dense_value_that_does_not_fit(letters):
         p.log_prob(torch.zeros(2, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match="unused slot before"):
         p.log_prob(torch.tensor([-1, 0, 1]))
+
+
+def test_a_context_of_another_batch_or_length():
+    context = ps.Aligned(ps.Tokens(2))
+    model = ps.SequenceModel(ps.Tokens(2), ps.GRU(4), ps.Categorical(), ps.BernoulliStop(), context)
+    y, x = ps.Sequences.of([[0, 1]]), ps.Sequences.of([[0, 1], [1, 1]])
+    for engine in (ps.score, ps.exposure, score_segments):
+        with pytest.raises(ValueError, match="the context has batch 2, the sequences 1"):
+            engine(model, y, x)
+    for engine in (ps.score, ps.exposure):
+        with pytest.raises(ValueError, match=r"sequence 0 has 2 elements, but its x .* has 1"):
+            engine(model, y, ps.Sequences.of([[0]]))

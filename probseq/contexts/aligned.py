@@ -40,7 +40,6 @@ class Aligned(ContextPart):
     encoder: Any = None
 
     aligned: ClassVar[bool] = True
-    event_dims: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_reading(self)
@@ -60,6 +59,10 @@ class Aligned(ContextPart):
     @property
     def aligned_width(self) -> int:  # type: ignore[override]
         return self.reads.width if self.encoder is None else self.encoder.features
+
+    @property
+    def event_dims(self) -> int:  # type: ignore[override]
+        return 1 + len(self.reads.shape)
 
     def build(self) -> None:
         self.reads.build()

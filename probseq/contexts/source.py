@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from probseq.context import Context
 from probseq.contexts.base import ContextPart, Enters, check_enters
@@ -35,8 +35,6 @@ class Source(ContextPart):
     encoder: Any
     enters: Enters = "both"
 
-    event_dims: ClassVar[int] = 2
-
     def __post_init__(self) -> None:
         check_enters(self.enters)
         require(self.encoder is not None, "Source needs an encoder, such as Unidirectional(GRU(32)); got None.")
@@ -45,6 +43,10 @@ class Source(ContextPart):
     @property
     def width(self) -> int:
         return self.encoder.summary
+
+    @property
+    def event_dims(self) -> int:  # type: ignore[override]
+        return 1 + len(self.reads.shape)
 
     def build(self) -> None:
         self.reads.build()

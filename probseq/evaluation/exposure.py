@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probseq.context import Context
 from probseq.inference.openloop import read_own
-from probseq.inference.score import check, score_features
+from probseq.inference.score import check, check_context, score_features
 from probseq.protocols import Autoregressive
 from probseq.randomness import Seed, seeded
 from probseq.sequences import Sequences
@@ -52,7 +52,8 @@ def exposure(model: Autoregressive, y: Sequences, context: Any = None, generator
         generator: a torch.Generator or an integer seed; by default torch's global state.
 
     Raises:
-        ValueError: y does not fit the model's element, or is longer than the model's longest sequence.
+        ValueError: y does not fit the model's element, is longer than the model's longest sequence or its x, or has
+            another batch than the context.
 
     >>> import probseq as ps
     >>> model = ps.SequenceModel(ps.Tokens(3), ps.GRU(4), ps.Categorical(), ps.EndSymbol())
@@ -62,6 +63,7 @@ def exposure(model: Autoregressive, y: Sequences, context: Any = None, generator
     """
     y = check(model, y)
     state = model.start(Context.none(len(y), y.device) if context is None else context)
+    check_context(y, state.context)
     y = y.to(state.features.device)
     after = model.extend(state, y.values)[0]
     with seeded(generator, state.features.device):

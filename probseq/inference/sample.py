@@ -50,12 +50,12 @@ def sample(
     max_length = longest(model, state.context) if max_length is None else max_length
     if max_length < 0:
         raise ValueError(f"max_length must be 0 or more; got {max_length}.")
-    rows = torch.arange(state.batch, device=state.features.device)
-    state = state.select(rows.repeat_interleave(num_samples))
-    over = certainly_over(model, state.context, max_length)
+    rows = torch.arange(state.batch, device=state.features.device).repeat_interleave(num_samples)
+    over = certainly_over(model, state.context, max_length).repeat_interleave(num_samples)
     settle = getattr(model, "settle", None)
     with seeded(generator, state.features.device):
-        return _ancestral(model, state if settle is None else settle(state), max_length, over)
+        state = state.select(rows) if settle is None else settle(state, rows)
+        return _ancestral(model, state, max_length, over)
 
 
 def require_causal(model: Autoregressive, name: str) -> None:
@@ -72,16 +72,16 @@ def require_causal(model: Autoregressive, name: str) -> None:
 
 def longest(model: Autoregressive, context: Context) -> int:
     """The most elements a sequence can have, as the stop law or the context says, else DEFAULT_MAX_LENGTH."""
-    if context.limit is not None:
-        return int(context.limit.max()) if context.batch else 0
-    return DEFAULT_MAX_LENGTH if model.max_length is None else model.max_length
+    if context.limit is None:
+        return DEFAULT_MAX_LENGTH if model.max_length is None else model.max_length
+    limit = int(context.limit.max()) if context.batch else 0
+    return limit if model.max_length is None else min(limit, model.max_length)
 
 
 def certainly_over(model: Autoregressive, context: Context, length: int) -> Bool[Tensor, " b"]:
     """On the host, whether `length` elements are all that a sequence can have, so that its end there is no cut."""
-    if context.limit is not None:
-        return length >= context.limit.to("cpu")
-    return torch.full((context.batch,), model.max_length is not None and length >= model.max_length)
+    over = torch.full((context.batch,), model.max_length is not None and length >= model.max_length)
+    return over if context.limit is None else over | (length >= context.limit.to("cpu"))
 
 
 def _ancestral(model: Autoregressive, state: State, max_length: int, over: Bool[Tensor, " b"]) -> Sequences:

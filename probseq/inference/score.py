@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probseq.context import Context
+from probseq.numerics import at_least_float32, promoted
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
 from probseq.shapes import Ragged
@@ -55,8 +56,7 @@ def score(model: Autoregressive, y: Sequences, context: Any = None) -> Score:
     """
     y = check(model, y)
     features, state = model.unroll(Context.none(len(y), y.device) if context is None else context, y.values)
-    if state.context.limit is not None:
-        check_lengths(y, state.context.limit.to("cpu"), exactly=False)
+    check_context(y, state.context)
     return score_features(model, features, state.context, y.to(features.device))
 
 
@@ -70,6 +70,19 @@ def check(model: Autoregressive, y: Sequences) -> Sequences:
             f"{model.max_length} no probability. Raise its max_length, or cut the sequence."
         )
     return y
+
+
+def check_batch(y: Sequences, context: Context) -> None:
+    """Raise ValueError unless there is a row of x for each sequence."""
+    if context.batch != len(y):
+        raise ValueError(f"the context has batch {context.batch}, the sequences {len(y)}. Pass one row for each.")
+
+
+def check_context(y: Sequences, context: Context) -> None:
+    """Raise ValueError unless there is a row of x for each sequence, and none is longer than x lets it be."""
+    check_batch(y, context)
+    if context.limit is not None:
+        check_lengths(y, context.limit.to("cpu"), exactly=False)
 
 
 def check_lengths(y: Sequences, limit: Int[Tensor, " b"], exactly: bool) -> None:
@@ -96,15 +109,15 @@ def score_features(model: Autoregressive, features: Tensor, context: Context, y:
     time = y.values.shape[1]
     slots = Ragged(y.lengths, time, features.device)
     # Distributions cannot be evaluated at no point at all; an empty sum still belongs to the graph.
-    element = go = features[:, :0].sum() + features.new_zeros(len(y), time)
+    element = go = at_least_float32(features[:, :0].sum() + features.new_zeros(len(y), time))
     if len(slots):
         step = model.emit(slots.gather(features[:, :time]), slots.columns + offset, context.select(slots.rows))
-        element = slots.scatter(step.element.log_prob(slots.gather(y.values)))
+        element = slots.scatter(step.element.log_prob(promoted(slots.gather(y.values), features)))
         go = slots.scatter(step.log_go)
-    stop = torch.cat([go, features.new_zeros(len(y), 1)], 1)
+    stop = torch.cat([go, element.new_zeros(len(y), 1)], 1)
     if bool(y.ended.any()):
         ended = y.ended.nonzero().squeeze(-1).to(features.device, non_blocking=True)
         last = y.lengths.to(features.device, non_blocking=True)[ended]
         end = model.emit(features[ended, last], last + offset, context.select(ended))
-        stop = stop.index_put((ended, last), end.log_stop)
+        stop = stop.index_put((ended, last), end.log_stop.to(stop))
     return Score(element, stop)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from probseq.context import Context, State
-from probseq.inference.score import score_features
+from probseq.inference.score import check_batch, score_features
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
 from probseq.tree import tree_map
@@ -41,7 +41,7 @@ def score_segments(
             gradient is then not that of the value. Gradients still reach the context from every segment.
 
     Raises:
-        ValueError: segment below 1.
+        ValueError: segment below 1, or y of another batch than the context.
 
     >>> import torch, probseq as ps
     >>> model = ps.SequenceModel(ps.Tokens(2), ps.GRU(4), ps.Categorical(), ps.EndSymbol()).double()
@@ -63,6 +63,7 @@ def walk_segments(
     if segment < 1:
         raise ValueError(f"segment must be 1 or more elements; got {segment}.")
     state = model.start(Context.none(len(y), y.device) if context is None else context)
+    check_batch(y, state.context)
     y = y.to(state.features.device)
     for begin in range(0, max(y.values.shape[1], 1), segment):
         piece = _piece(y, begin, segment)

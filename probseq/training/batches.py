@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from probseq.rows import count_rows, place, select_rows
+from probseq.rows import count_rows, from_list, place, select_rows
 from probseq.sequences import Sequences
 
 
@@ -49,7 +49,7 @@ class Data:
         if isinstance(data, Sequences):
             return Data(data)
         if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Sequences):
-            return Data(data[0], torch.as_tensor(data[1]) if isinstance(data[1], list) else data[1])
+            return Data(data[0], from_list(data[1]))
         raise TypeError(f"data must be Sequences or a pair (Sequences, context); got {type(data).__name__}.")
 
     def select(self, index: Int[Tensor, " n"]) -> Data:

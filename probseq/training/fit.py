@@ -299,8 +299,8 @@ def _checked(model: SequenceModel, data: Any, name: str) -> Data:
 
 
 def _require_possible(model: SequenceModel, y: Sequences) -> None:
-    """Where the length is certain, a sequence that ended at another one has probability 0."""
-    fixed = model.stop.certain and model.max_length is not None
+    """Where the length is certain, one that ended at another has probability 0; `conform` has seen to that of x."""
+    fixed = model.stop.certain and model.max_length is not None and not (model.context and model.context.aligned)
     wrong = (y.ended & (y.lengths != model.max_length)).nonzero() if fixed else []
     if len(wrong):
         row = int(wrong[0])
