@@ -161,18 +161,18 @@ def _spread(context: Context, lengths: int) -> Context:
 def _weights(model: Any, before: Tensor, features: Tensor, y: Tensor, position: Tensor) -> Tensor:
     """log P(τ | …) (b, n + 1, K) before the first of n elements and after each; −∞ where τ is behind."""
     (batch, lengths), n = before.shape, y.shape[1]
+    reached = position.unsqueeze(1) + torch.arange(n + 1, device=y.device)
+    behind = torch.arange(lengths, device=y.device) < reached.unsqueeze(-1)
     weights = before.unsqueeze(1)
     if n and batch:
         flat = promoted(y, features).repeat_interleave(lengths, 0).flatten(0, 1)
         each = model.likelihood.log_prob(features.flatten(0, 1), flat).view(batch, lengths, n).transpose(1, 2)
         # What all lengths share says nothing of the length, and would swamp in float32 what does.
-        best = each.detach().amax(-1, keepdim=True)
+        best = each.detach().masked_fill(behind[:, 1:], -torch.inf).amax(-1, keepdim=True)
         each = torch.where(best > -torch.inf, each - best, 0.0)
         weights = torch.cat([weights, weights + each.cumsum(1)], 1)
     elif n:
         weights = weights.expand(batch, n + 1, lengths)
-    reached = position.unsqueeze(1) + torch.arange(n + 1, device=y.device)
-    behind = torch.arange(lengths, device=y.device) < reached.unsqueeze(-1)
     return weights.masked_fill(behind, -torch.inf)
 
 

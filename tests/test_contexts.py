@@ -94,8 +94,9 @@ def test_a_list_of_several_contexts_is_their_tuple():
     assert Data.of((y, [torch.tensor(0), torch.tensor(2)])).context.tolist() == [0, 2]
 
 
-@pytest.mark.parametrize("stop", [ps.FixedLength(2), ps.LengthStop(2)], ids=lambda stop: stop.describe())
-@pytest.mark.parametrize("time", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("stop", "time"), [(ps.FixedLength(2), 2), (ps.LengthStop(2), 1), (ps.LengthStop(2), 2), (ps.LengthStop(2), 4)]
+)
 def test_a_stop_law_with_a_longest_length_ends_there_or_where_x_does(stop, time):
     torch.manual_seed(0)
     parts = (ps.Tokens(2), ps.GRU(4), ps.Categorical(), stop, ps.Aligned(ps.Reals(1)))
@@ -116,7 +117,7 @@ def test_a_stop_law_with_a_longest_length_ends_there_or_where_x_does(stop, time)
     ps.fit(ps.SequenceModel(*parts), (drawn, rows), max_epochs=1, progress=False, accelerator="cpu")
 
 
-def test_a_fixed_length_refuses_an_end_before_it_and_before_that_of_x():
+def test_a_fixed_length_refuses_an_end_before_it():
     model = ps.SequenceModel(ps.Tokens(2), ps.GRU(4), ps.Categorical(), ps.FixedLength(2), ps.Aligned(ps.Reals(1)))
     with pytest.raises(ValueError, match=r"sequence 0 has 1 elements, but .* has 2"):
-        model.log_prob(ps.Sequences.of([[0]]), torch.randn(1, 4, 1))
+        model.log_prob(ps.Sequences.of([[0]]), torch.randn(1, 2, 1))

@@ -25,7 +25,7 @@ class ContextPart(Part):
     event_dims: ClassVar[int] = 1
     aligned: ClassVar[bool] = False
     aligned_width: int = 0
-    enters: Enters
+    enters: Enters = "both"
 
     @property
     def width(self) -> int:
