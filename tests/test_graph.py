@@ -55,6 +55,9 @@ def assembly(recurrence, stop, context, feedback):
     """The parts, or None where they do not go together."""
     element = ps.Tokens(2, dim=2, feedback=feedback)
     law = STOPS.get(stop, ps.AlignedLength())
+    if stop == "FixedLength" and context != "none":
+        # As long as the x that it may stand beside.
+        law = ps.FixedLength(3)
     parts = (element, RECURRENCES[recurrence], ps.Categorical(), law, CONTEXTS.get(context))
     try:
         ps.SequenceModel(*parts)

@@ -220,7 +220,7 @@ def test_a_grid_of_another_shape():
         made(torch.zeros(1, 6, 2, dtype=torch.float64), torch.tensor([6]))
     with pytest.raises(ValueError, match=r"has 12 places; a sequence has 7\. Correct"):
         made(torch.zeros(1, 12, 2, dtype=torch.float64), torch.tensor([7]))
-    with pytest.raises(ValueError, match="has 6 places; got 4"):
+    with pytest.raises(ValueError, match="the x of sequence 0 has 4 elements, but"):
         labeller().log_prob(ps.raster(torch.zeros(1, 2, 2, 1)), ps.raster(torch.zeros(1, 2, 2, 1)))
 
 
