@@ -108,8 +108,8 @@ def _support(model: Autoregressive, state: State) -> Tensor:
     if not model.element.discrete and not law.support.is_discrete:
         raise ValueError(f"exact() needs a discrete element; got {model.element!r}. Use sample() and score().")
     base = law
-    while hasattr(base, "base_dist") or hasattr(base, "component_distribution"):
-        base = base.base_dist if hasattr(base, "base_dist") else base.component_distribution
+    while isinstance(base, torch.distributions.Independent | torch.distributions.MixtureSameFamily):
+        base = base.base_dist if isinstance(base, torch.distributions.Independent) else base.component_distribution
     try:
         values = base.enumerate_support(expand=False)
     except NotImplementedError as error:

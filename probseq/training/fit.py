@@ -61,7 +61,7 @@ class _Progress(TQDMProgressBar):
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         module: Any = pl_module
-        shown = {"nats" if module.objective.is_likelihood else "objective": module.running("train")}
+        shown = {"nats" if module.is_likelihood else "objective": module.running("train")}
         past = [epoch["validation_nats"] for epoch in module.history if "validation_nats" in epoch]
         if past:
             shown |= {"held-out": past[-1], "best": min(past)}

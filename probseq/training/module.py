@@ -70,6 +70,11 @@ class MaximumLikelihood(L.LightningModule):
         return math.ceil(len(self.batches) / self.accumulate)
 
     @property
+    def is_likelihood(self) -> bool:
+        """Whether what is minimised is −log P(y | x)."""
+        return self.objective.is_likelihood
+
+    @property
     def progress(self) -> float:
         """The share of the planned optimiser steps that is done."""
         return min(1.0, self.global_step / (self.schedule_epochs * self.steps_per_epoch))
@@ -192,7 +197,7 @@ class MaximumLikelihood(L.LightningModule):
         both = torch.stack([sums[0], torch.full_like(sums[0], sums[1])])
         nats, decisions = self.trainer.strategy.reduce(both, reduce_op="sum").tolist()  # type: ignore[union-attr]
         value = nats / max(decisions, 1)
-        figure = "train_objective" if name == "train" and not self.objective.is_likelihood else f"{name}_nats"
+        figure = "train_objective" if name == "train" and not self.is_likelihood else f"{name}_nats"
         self.log(figure, value)
         # The validation of an epoch closes before its training does.
         if not self.history or self.history[-1]["epoch"] != self.current_epoch:
