@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import probseq as ps
-from experiments.chapter import checkpointing
+from experiments.chapter import checkpointing, common
 from experiments.report import table
 from probseq.datasets import words
 
@@ -183,7 +183,7 @@ def _scale(raw: float) -> float:
 
 def draw_checkpointing(results: dict[str, Any], path: Path) -> None:
     """Memory and time against length, both axes logarithmic."""
-    figure, axes = _figure(2, 8.4)
+    figure, axes = common.figure(2, 8.4)
     for mode in dict.fromkeys(row["mode"] for row in results["rows"]):
         rows = [row for row in results["rows"] if row["mode"] == mode]
         for each, key in zip(axes, ("tensors_mb", "seconds"), strict=True):
@@ -193,12 +193,12 @@ def draw_checkpointing(results: dict[str, Any], path: Path) -> None:
     axes[0].set_title("One gradient: memory")
     axes[1].set_title("and time")
     axes[0].legend(frameon=False)
-    _save(figure, path)
+    common.save(figure, path)
 
 
 def draw_exposure(results: dict[str, Any], path: Path) -> None:
     """Nats by position after the true past and after an own one, for two objectives; gaps for all."""
-    figure, axes = _figure(2, 9.6)
+    figure, axes = common.figure(2, 9.6)
     for color, (name, row) in enumerate(results.items()):
         place = range(1, len(row["gap"]) + 1)
         axes[1].errorbar(place, row["gap"], row["gap_error"], label=name, color=f"C{color}", capsize=2)
@@ -209,44 +209,26 @@ def draw_exposure(results: dict[str, Any], path: Path) -> None:
     axes[1].set(xlabel="letter", ylabel="nats", title="Gap: own past less true past")
     for each in axes:
         each.legend(frameon=False, fontsize=7)
-    _save(figure, path)
+    common.save(figure, path)
 
 
 def draw_two_tokens(results: dict[str, Any], path: Path) -> None:
     """Total variation by objective."""
-    figure, (axes,) = _figure(1, 6.4)
+    figure, (axes,) = common.figure(1, 6.4)
     names = list(results)
     axes.barh(names, [results[name]["total_variation"] for name in names], color="C0")
     axes.axvline(0.3, ls="--", color="0.5", lw=1)
     axes.text(0.297, -0.4, "product of the marginals", ha="right", fontsize=8, color="0.4")
     axes.invert_yaxis()
     axes.set(xlabel="total variation to the source", title="Two tokens that mostly agree")
-    _save(figure, path)
+    common.save(figure, path)
 
 
 def draw_squared_error(results: dict[str, Any], path: Path) -> None:
     """Nats against the scale, with the root mean squared error."""
-    figure, (axes,) = _figure(1, 5.4)
+    figure, (axes,) = common.figure(1, 5.4)
     axes.plot(*zip(*results["curve"], strict=True))
     axes.axvline(results["rmse"], ls="--", color="0.5", label="root of the mean squared error")
     axes.set(xlabel="scale of the Gaussian", ylabel="nats per element (density)", title="The scale that is learned")
     axes.legend(frameon=False)
-    _save(figure, path)
-
-
-def _figure(columns: int, width: float) -> tuple[Any, Any]:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, columns, figsize=(width, 3.6), layout="constrained", squeeze=False)
-    return figure, axes[0]
-
-
-def _save(figure: Any, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    common.save(figure, path)
