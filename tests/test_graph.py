@@ -55,8 +55,8 @@ def assembly(recurrence, stop, context, feedback):
     """The parts, or None where they do not go together."""
     element = ps.Tokens(2, dim=2, feedback=feedback)
     law = STOPS.get(stop, ps.AlignedLength())
-    if stop == "FixedLength" and context != "none":
-        # As long as the x that it may stand beside.
+    if stop == "FixedLength" and context in ("aligned", "unidirectional", "bidirectional", "two"):
+        # As long as the x that it stands beside.
         law = ps.FixedLength(3)
     parts = (element, RECURRENCES[recurrence], ps.Categorical(), law, CONTEXTS.get(context))
     try:
@@ -373,7 +373,7 @@ def test_a_recurrence_that_sees_the_future_is_found_and_does_not_sample(part, t,
     assert model.log_prob(ps.Sequences.of([[0, 1, 2, 0]])).shape == (1,)
 
 
-@pytest.mark.parametrize("part", RECURRENCES.values(), ids=RECURRENCES)
+@pytest.mark.parametrize("part", [*RECURRENCES.values(), ps.Grid(2, 3, 3), ps.Grid(3, 2, 3, parallel=False)], ids=repr)
 def test_no_recurrence_of_ours_sees_the_future(part):
     testing.check_no_leak(part)
 

@@ -199,9 +199,10 @@ def test_the_scans_of_the_four_corners_are_one_scan_of_the_turned_grid():
         torch.testing.assert_close(summary[:, 5 * k : 5 * k + 5], ends[:, :5], rtol=0, atol=1e-14)
 
 
-def labeller(height=2, width=3, directions=4):
+def labeller(height=2, width=3, directions=4, stop=None):
+    stop = stop or ps.FixedLength(height * width)
     context = ps.Aligned(ps.Reals(1), encoder=ps.GridEncoder(height, width, 4, directions))
-    return model(ps.Bits(1, feedback=False), ps.Memoryless(4), ps.Bernoulli(), ps.FixedLength(height * width), context)
+    return model(ps.Bits(1, feedback=False), ps.Memoryless(4), ps.Bernoulli(), stop, context)
 
 
 def test_a_model_that_labels_pixels_keeps_the_laws():
@@ -220,6 +221,10 @@ def test_a_grid_of_another_shape():
         made(torch.zeros(1, 6, 2, dtype=torch.float64), torch.tensor([6]))
     with pytest.raises(ValueError, match=r"has 12 places; a sequence has 7\. Correct"):
         made(torch.zeros(1, 12, 2, dtype=torch.float64), torch.tensor([7]))
+    with pytest.raises(ValueError, match="has 6 places; got 4"):
+        labeller(stop=ps.AlignedLength()).log_prob(
+            ps.raster(torch.zeros(1, 2, 2, 1)), ps.raster(torch.zeros(1, 2, 2, 1))
+        )
     with pytest.raises(ValueError, match="the x of sequence 0 has 4 elements, but"):
         labeller().log_prob(ps.raster(torch.zeros(1, 2, 2, 1)), ps.raster(torch.zeros(1, 2, 2, 1)))
 
