@@ -17,7 +17,15 @@ from probseq.inference import Enumeration, Score, exact, sample, score
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric, Pointer
 from probseq.model import SequenceModel
 from probseq.nextstep import NextStep
-from probseq.objectives import FreeRunning, Objective, Schedule, ScheduledSampling, TeacherForcing, TruncatedBPTT
+from probseq.objectives import (
+    FreeRunning,
+    LabelSmoothing,
+    Objective,
+    Schedule,
+    ScheduledSampling,
+    TeacherForcing,
+    TruncatedBPTT,
+)
 from probseq.part import Part
 from probseq.program import Program
 from probseq.protocols import Autoregressive
@@ -68,6 +76,7 @@ __all__ = [
     "Gaussian",
     "Grid",
     "GridEncoder",
+    "LabelSmoothing",
     "Labels",
     "Leaky",
     "LengthStop",
