@@ -6,13 +6,15 @@ does not let you choose, write its few lines yourself.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from probseq.contexts import Aligned, Source
 from probseq.elements import Bits, Reals, Tokens
-from probseq.encoders import Bidirectional
+from probseq.encoders import Bidirectional, Deep
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian
 from probseq.model import SequenceModel
 from probseq.part import Part, require
-from probseq.recurrences import LSTM, Grid, Memoryless
+from probseq.recurrences import LSTM, Attentive, Grid, Memoryless
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength
 
 
@@ -93,6 +95,49 @@ def classifier(reads: int | Part, classes: int, size: int = 128, dropout: float 
     torch.Size([2])
     """
     return _summary(Tokens(classes, feedback=False), Categorical(), reads, size, dropout)
+
+
+def seq2seq(
+    source: int | Part,
+    target: int,
+    size: int = 256,
+    layers: int = 1,
+    dim: int = 64,
+    dropout: float = 0.3,
+    attention: Literal["dot", "general", "additive"] | None = "general",
+    feed: bool = False,
+) -> SequenceModel:
+    """P(y₁ … yₘ | x₁ … xₙ) with m ≠ n: an encoder from both ends, a decoder that attends to it, and a learned end.
+
+    Goodfellow et al., Deep Learning, 10.4. Without attention all that is known of x is the vector C, which enters the
+    decoder's first state. `beam(model, x)` finds likely y.
+
+    Args:
+        source: what one xₜ is: the number of its symbols, or an element part such as `Reals(12)`.
+        target: the number of symbols of y.
+        size: of the decoder's LSTM; half of it of the encoder's in each direction.
+        layers: of each.
+        dim: the width of the embeddings.
+        dropout: on what the LSTMs and the attention give, in training; a third of it on symbols that are read.
+        attention: how the decoder attends, see `Attentive`; None: not at all.
+        feed: whether what was attended to enters the next step: slower to train, step by step.
+
+    Raises:
+        ValueError: a number out of its range, an odd size, or `source` that is no element part.
+
+    >>> import probseq as ps
+    >>> model = seq2seq(26, 40, size=16)
+    >>> x, y = ps.Sequences.of([[2, 0, 19], [7, 4]]), ps.Sequences.of([[10, 1], [8, 8, 30]])
+    >>> model.log_prob(y, x).shape, model.alignments(y, x).shape
+    (torch.Size([2]), torch.Size([2, 4, 3]))
+    """
+    require(size % 2 == 0 and layers >= 1, f"seq2seq needs an even size and layers ≥ 1; got {size} and {layers}.")
+    reads = Tokens(source, dim, dropout / 3) if isinstance(source, int) else source
+    encoders = tuple(Bidirectional(LSTM(size // 2, dropout=dropout)) for _ in range(layers))
+    x = Source(reads, encoders[0] if layers == 1 else Deep(encoders), enters="state")
+    decoder = LSTM(size, layers, dropout)
+    recurrence = decoder if attention is None else Attentive(decoder, attention, feed, dropout=dropout)
+    return SequenceModel(Tokens(target, dim, dropout / 3), recurrence, Categorical(), EndSymbol(), x)
 
 
 def regressor(reads: int | Part, dim: int = 1, size: int = 128, dropout: float = 0.0) -> SequenceModel:

@@ -92,7 +92,31 @@ GRIDS = {
         for n in (1, 4) for feedback in (True, False)
     },
 }  # fmt: skip
-ASSEMBLIES = {name: parts for name, parts in assemblies() if parts} | GRIDS
+ATTENDED = {
+    f"Attentive {name}": (ps.Tokens(2, dim=2), recurrence, ps.Categorical(), stop, context)
+    for name, recurrence, stop, context in (
+        ("LSTM", ps.Attentive(ps.LSTM(2)), ps.EndSymbol(), ps.Source(ps.Reals(1), ps.Bidirectional(ps.GRU(2)))),
+        (
+            "Memoryless",
+            ps.Attentive(ps.Memoryless(3)),
+            ps.FixedLength(3),
+            ps.Source(ps.Reals(1), ps.Unidirectional(ps.CausalConv(2, window=2)), enters=None),
+        ),
+        (
+            "Memoryless, fed",
+            ps.Attentive(ps.Memoryless(3), feed=True),
+            ps.BernoulliStop(),
+            ps.Source(ps.Reals(1), ps.Deep((ps.Bidirectional(ps.GRU(2)), ps.Unidirectional(ps.GRU(2)))), enters=None),
+        ),
+        (
+            "in a Stack",
+            ps.Stack((ps.Memoryless(2), ps.Attentive(ps.Memoryless(2))), skip=True),
+            ps.FixedLength(3),
+            (ps.Labels(2, dim=2, enters="input"), ps.Source(ps.Reals(1), ps.Bidirectional(ps.GRU(2)), enters=None)),
+        ),
+    )
+}
+ASSEMBLIES = {name: parts for name, parts in assemblies() if parts} | GRIDS | ATTENDED
 
 
 def choices(context, steps, seed=0):
