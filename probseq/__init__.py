@@ -10,18 +10,38 @@ from probseq.context import Context, State
 from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
-from probseq.encoders import Bidirectional, GridEncoder, Unidirectional
+from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
 from probseq.evaluation import Exposure, exposure
 from probseq.grids import raster, unraster
 from probseq.inference import Enumeration, Score, exact, sample, score
-from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric
+from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric, Pointer
 from probseq.model import SequenceModel
 from probseq.nextstep import NextStep
-from probseq.objectives import FreeRunning, Objective, Schedule, ScheduledSampling, TeacherForcing, TruncatedBPTT
+from probseq.objectives import (
+    FreeRunning,
+    LabelSmoothing,
+    Objective,
+    Schedule,
+    ScheduledSampling,
+    TeacherForcing,
+    TruncatedBPTT,
+)
 from probseq.part import Part
 from probseq.program import Program
 from probseq.protocols import Autoregressive
-from probseq.recurrences import GRU, LSTM, CausalConv, Elman, Grid, Leaky, Memoryless, Positional, Stack, Unrolled
+from probseq.recurrences import (
+    GRU,
+    LSTM,
+    Attentive,
+    CausalConv,
+    Elman,
+    Grid,
+    Leaky,
+    Memoryless,
+    Positional,
+    Stack,
+    Unrolled,
+)
 from probseq.saving import SaveError, load, save
 from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength
@@ -35,6 +55,7 @@ __all__ = [
     "LSTM",
     "Aligned",
     "AlignedLength",
+    "Attentive",
     "Autoregressive",
     "Bernoulli",
     "BernoulliStop",
@@ -43,6 +64,8 @@ __all__ = [
     "Categorical",
     "CausalConv",
     "Context",
+    "Convolutional",
+    "Deep",
     "Elman",
     "EndSymbol",
     "Enumeration",
@@ -53,6 +76,7 @@ __all__ = [
     "Gaussian",
     "Grid",
     "GridEncoder",
+    "LabelSmoothing",
     "Labels",
     "Leaky",
     "LengthStop",
@@ -63,6 +87,7 @@ __all__ = [
     "Parametric",
     "Part",
     "PlannedLength",
+    "Pointer",
     "Positional",
     "Program",
     "Reals",

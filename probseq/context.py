@@ -19,7 +19,8 @@ class Context:
     Shapes:
         summary: (b, c), the fixed-size part; c = 0 where there is none, so that b is always known.
         aligned: (b, t, a), features that go with each element, 0 beyond a row's length, or None.
-        source, source_lengths: (b, s, f) and (b,), a sequence to attend to, or None.
+        source, source_lengths: (b, s, f), features to attend to, 0 beyond a row's length, and (b,), int64, or None.
+        source_symbols: (b, s), int64, the symbols that stand at the features' places, where there are such, or None.
         aligned_lengths: (b,), int64, where `aligned` ends: no sequence goes beyond it.
         planned: (b,), int64, the length that was drawn before the first element, or None.
     """
@@ -30,6 +31,7 @@ class Context:
     source_lengths: Int[Tensor, " b"] | None = None
     aligned_lengths: Int[Tensor, " b"] | None = None
     planned: Int[Tensor, " b"] | None = None
+    source_symbols: Int[Tensor, "b s"] | None = None
 
     @staticmethod
     def none(batch: int, device: torch.device | str | None = None) -> Context:
@@ -46,12 +48,16 @@ class Context:
         """How many elements each sequence has at most, where that is known beforehand."""
         return self.aligned_lengths if self.planned is None else self.planned
 
+    def without_source(self) -> Context:
+        """Without what is attended to, which a model that attends to nothing need not carry along."""
+        return replace(self, source=None, source_lengths=None, source_symbols=None)
+
     def without_steps(self) -> Context:
         """Without what goes with single elements of y or x: the features that `emit` takes have seen it.
 
         Enough for `emit`, and small enough to give each of many slots its row.
         """
-        return replace(self, aligned=None, source=None, source_lengths=None)
+        return replace(self.without_source(), aligned=None)
 
     def select(self, index: Int[Tensor, " n"]) -> Context:
         """Rows `index` of every part."""

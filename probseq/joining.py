@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probseq.part import Part, require
+from probseq.part import Part, attends, require
 
 
 def fresh_part(part: Any, kind: str) -> Any:
@@ -27,6 +27,12 @@ def check_parts(element: Any, recurrence: Any, likelihood: Any, stop: Any, conte
         ValueError: what does not go together, why, and what does.
     """
     aligned = context is not None and context.aligned
+    sources = [member for member in getattr(context, "members", (context,)) if getattr(member, "source_width", 0)]
+    require(
+        not attends(recurrence) or len(sources) == 1,
+        f"{recurrence.describe()} attends to one source, but the model's context has {len(sources)}. Give it one "
+        "Source(reads, encoder).",
+    )
     longest = getattr(recurrence, "max_length", None)
     require(
         not stop.symbols or likelihood.takes_symbols,

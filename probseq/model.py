@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -21,9 +22,11 @@ from probseq.face import Face
 from probseq.inference.score import check, check_lengths, score_features
 from probseq.joining import check_parts, check_widths, fresh_part
 from probseq.nextstep import NextStep, certain_end
-from probseq.part import Part, begun
+from probseq.part import Part, advance, attends, begun, build_recurrence
+from probseq.recurrences.attentive import Attention
 from probseq.rows import count_rows, from_list, place
 from probseq.sequences import Sequences
+from probseq.shapes import slot_mask
 
 
 class SequenceModel(Face, nn.Module):
@@ -65,7 +68,7 @@ class SequenceModel(Face, nn.Module):
         self.element.build()
         self.inputs = self.element.width + enters + self.stop.feed_width
         check_widths(self.recurrence, self.inputs, 0, 0)
-        self.recurrence.build(self.inputs)
+        build_recurrence(self.recurrence, self.inputs, self._source)
         self.likelihood.build(self.recurrence.features, self.element, self.stop.symbols)
         self.stop.build(self.recurrence.features, summary)
         self.first = nn.Parameter(torch.randn(self.element.width) * 0.1)
@@ -90,7 +93,7 @@ class SequenceModel(Face, nn.Module):
 
     @cached_property
     def _leak(self) -> tuple[int, int] | None:
-        return find_leak(self.recurrence, self.inputs)
+        return find_leak(self.recurrence, self.inputs, self._source)
 
     def encode(self, context: Any, batch: int = 1, validate: bool = True) -> Context:
         """What x encodes to; a Context is taken as it is, and None stands for `batch` sequences without conditioning.
@@ -103,7 +106,13 @@ class SequenceModel(Face, nn.Module):
             return Context(self.first.new_empty(batch, 0))
         if isinstance(x, Context):
             return x.to(self.first)
-        return self.context.encode(place(x, self.first.device, self.first.dtype)).to(self.first)  # type: ignore[union-attr]
+        encoded = self.context.encode(place(x, self.first.device, self.first.dtype)).to(self.first)  # type: ignore[union-attr]
+        return encoded if attends(self.recurrence) else encoded.without_source()
+
+    @property
+    def _source(self) -> int:
+        """The width of what is attended to, 0 where there is nothing."""
+        return 0 if self.context is None else getattr(self.context, "source_width", 0)
 
     def _conform(self, x: Any) -> Any:
         """x checked: what the context part makes of it, a Context of the model's widths, or None."""
@@ -121,6 +130,9 @@ class SequenceModel(Face, nn.Module):
                 f"the context's summary has width {x.summary.shape[-1]}, its aligned features {got}; the model is "
                 f"conditioned on {needs}."
             )
+        width = 0 if x.source is None else x.source.shape[-1]
+        if attends(self.recurrence) and width != self._source:
+            raise ValueError(f"the context's source has width {width}, the model attends to {self._source}. Encode x.")
         return x
 
     def _conform_lengths(self, x: Any) -> Any:
@@ -221,7 +233,7 @@ class SequenceModel(Face, nn.Module):
             entering.append(self.stop.feed(context, after))
         inputs = torch.cat(entering, -1) if len(entering) > 1 else read
         if batch:
-            features, memory = self.recurrence(inputs, memory)
+            features, memory = advance(self.recurrence, inputs, memory, context)
         else:
             features = inputs.new_empty(0, n, self.recurrence.features)
         return features, State(features[:, -1], memory, position + n, context)
@@ -293,6 +305,59 @@ class SequenceModel(Face, nn.Module):
                 f"the context has batch {encoded.batch}, the lengths {len(lengths)}. Pass one row for each."
             )
         return dataclasses.replace(encoded, planned=lengths.to(self.first.device))
+
+    @contextmanager
+    def attention(self) -> Iterator[list[Float[Tensor, "b n s"]]]:
+        """Inside the block, each call of `start`, `extend` and `unroll` appends the weights it put on the source.
+
+        Shapes:
+            each: (b, n, s), n being the inputs read in that call, the start vector among them; 0 on padding. Where
+            several parts of the recurrence attend, their mean.
+
+        Raises:
+            ValueError: a model that does not attend.
+        """
+        parts = [module for module in self.recurrence.modules() if isinstance(module, Attention)]
+        if not parts:
+            raise ValueError(f"{self.recurrence.describe()} attends to nothing. Use Attentive({self.recurrence!r}).")
+        found: list[Tensor] = []
+        own: list[list[Tensor]] = [[] for _ in parts]
+
+        def keep(at: list[Tensor]) -> Any:
+            return lambda _module, _inputs, result: at.append(result[1])
+
+        hooks = [part.register_forward_hook(keep(at)) for part, at in zip(parts, own, strict=True)]
+
+        def collect(*_: Any) -> None:
+            found.append(torch.stack([torch.cat(each, 1) for each in own]).mean(0))
+            for each in own:
+                each.clear()
+
+        hooks.append(self.recurrence.register_forward_hook(collect))
+        try:
+            yield found
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @torch.no_grad()
+    def alignments(self, y: Sequences, context: Any) -> Float[Tensor, "b m s"]:
+        """What of the source each step attended to: the weights behind each element of y, and behind its end.
+
+        Shapes:
+            y: b sequences of t elements. context: x of batch b. Weights: (b, t + 1, s), 0 beyond either end.
+
+        Raises:
+            ValueError: a model that does not attend; see also `conform`.
+        """
+        y, x = self.conform(y, context)
+        y = y.to(self.first.device)
+        with self.attention() as weights:
+            self.unroll(self.encode(x, len(y), validate=False), y.values)
+        if not weights:
+            return self.first.new_zeros(0, y.values.shape[1] + 1, 0)
+        real = slot_mask(y.lengths.to(y.device) + 1, y.values.shape[1] + 1)
+        return torch.where(real.unsqueeze(-1), weights[0], 0.0)
 
     def bind(self, weights: Mapping[str, Tensor]) -> SequenceModel:
         """The same model with other tensors for some of its parameters, for weights that have priors.

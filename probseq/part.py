@@ -7,6 +7,8 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
+from probseq.context import Context
+
 P = TypeVar("P", bound="Part")
 
 
@@ -83,6 +85,28 @@ def begun(recurrence: Any, memory: tuple[Tensor, ...], batch: int) -> Any:
     """All that a recurrence carries, from tensors of its `memory_shapes`: it may have more to carry than these."""
     begin = getattr(recurrence, "begin", None)
     return memory if begin is None else begin(memory, batch)
+
+
+def attends(recurrence: Any) -> bool:
+    """Whether a recurrence reads what its context says of a source, at every step."""
+    return getattr(recurrence, "attends", False)
+
+
+def build_recurrence(recurrence: Any, inputs: int, source: int) -> None:
+    """Build a recurrence; one that attends is told the width of what it attends to, 0 where there is nothing."""
+    if attends(recurrence):
+        recurrence.build(inputs, source)
+    else:
+        recurrence.build(inputs)
+
+
+def advance(recurrence: Any, inputs: Tensor, memory: Any, context: Context | None) -> tuple[Tensor, Any]:
+    """Let a recurrence read; one that attends is given the context too.
+
+    Shapes:
+        inputs: (b, n, i), n ≥ 1. context: of batch b.
+    """
+    return recurrence(inputs, memory, context) if attends(recurrence) else recurrence(inputs, memory)
 
 
 def require(condition: bool, message: str) -> None:

@@ -28,7 +28,10 @@ ENTERS = "enters"
 READ, ENCODED = "read", "encoded"
 """What the encoder of a context reads, and its features."""
 
-JOINTS = frozenset({INPUT, OUTPUT, STATE, SUMMARY, ENTERS, READ, ENCODED})
+SOURCE, ATTENDS = "source", "attends"
+"""The features that can be attended to, and what decides where."""
+
+JOINTS = frozenset({INPUT, OUTPUT, STATE, SUMMARY, ENTERS, READ, ENCODED, SOURCE, ATTENDS})
 """Rows that only join parts, and are no nodes of the graph."""
 
 

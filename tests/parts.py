@@ -68,6 +68,26 @@ SOURCES = {
     "source from left to right": ps.Source(ps.Reals(2), ps.Unidirectional(ps.GRU(3)), enters="state"),
     "source from both ends": ps.Source(ps.Tokens(3, dim=2), ps.Bidirectional(ps.LSTM(3))),
 }
+ATTENDED = {
+    "reals": ps.Source(ps.Reals(2), ps.Unidirectional(ps.GRU(3)), enters="state"),
+    "tokens": ps.Source(ps.Tokens(3, dim=2), ps.Bidirectional(ps.LSTM(2)), enters=None),
+    "deep": ps.Source(ps.Tokens(3, dim=2), ps.Deep((ps.Bidirectional(ps.GRU(2)), ps.Bidirectional(ps.LSTM(2))))),
+    "convolved": ps.Source(ps.Reals(2), ps.Convolutional(ps.Bidirectional(ps.GRU(2)), 3, stride=2), enters="input"),
+    "among others": (ps.Vector(2, enters="input"), ps.Source(ps.Tokens(3, dim=2), ps.Bidirectional(ps.LSTM(2)))),
+}
+ATTENTIVE = {
+    **{
+        f"{score}{', fed' if feed else ''}": ps.Attentive(ps.LSTM(4), score, feed, dropout=0.2)
+        for score in ("dot", "general", "additive")
+        for feed in (False, True)
+    },
+    "local": ps.Attentive(ps.GRU(4), local=2.0),
+    "local, fed": ps.Attentive(ps.GRU(4), "additive", feed=True, local=1.0),
+    "over a Stack": ps.Attentive(ps.Stack((ps.GRU(3), ps.Positional(ps.LSTM(4), 3, dim=2))), feed=True),
+    "in a Stack": ps.Stack((ps.Attentive(ps.GRU(3), feed=True), ps.Attentive(ps.LSTM(3), "additive")), skip=True),
+    "in Positional": ps.Positional(ps.Attentive(ps.Elman(4)), 3, dim=2),
+    "over Memoryless": ps.Attentive(ps.Memoryless(4)),
+}
 MIXED = {
     "vector and labels": (ps.Vector(2, enters="state"), ps.Labels(3, dim=2, enters="input")),
     "labels, aligned, vector": (ps.Labels(3, dim=2, enters="both"), ALIGNED["tokens"], ps.Vector(2, enters="input")),
@@ -166,6 +186,20 @@ def _table():
             yield f"Tokens, GRU, {stop.describe()}, {c}{'' if feedback else ', no feedback'}", (
                 element, RECURRENCES["GRU"], categorical, stop, context,
             )  # fmt: skip
+    for (a, recurrence), stop in itertools.product(ATTENTIVE.items(), (ps.EndSymbol(), ps.BernoulliStop())):
+        source = ATTENDED["tokens"] if a == "over Memoryless" or stop.symbols == 0 else ATTENDED["deep"]
+        yield f"Tokens, Attentive {a}, {stop.describe()}", (tokens, recurrence, categorical, stop, source)
+    for c, context in ATTENDED.items():
+        yield f"Tokens, Attentive, EndSymbol, {c}", (
+            tokens, ps.Attentive(ps.GRU(4), feed=True), categorical, ps.EndSymbol(), context,
+        )  # fmt: skip
+    for name, stop in {"EndSymbol": ps.EndSymbol(), **PLANNED, "LengthStop": STOPS["LengthStop"]}.items():
+        recurrence = ps.Attentive(ps.LSTM(4), copies=3, feed=name == "EndSymbol")
+        yield f"Tokens, Attentive, Pointer, {name}", (tokens, recurrence, ps.Pointer(), stop, ATTENDED["tokens"])
+    yield "Tokens, Attentive, Pointer, source of more symbols", (
+        tokens, ps.Attentive(ps.LSTM(4), copies=3), ps.Pointer(), ps.EndSymbol(),
+        ps.Source(ps.Tokens(5, dim=2), ps.Bidirectional(ps.LSTM(2))),
+    )  # fmt: skip
     yield "Tokens, Memoryless, AlignedLength, bidirectional", (
         tokens, PARALLEL["Memoryless"], categorical, ps.AlignedLength(), ALIGNED["bidirectional"],
     )  # fmt: skip

@@ -12,6 +12,7 @@ from torch import Tensor
 from probseq.context import Context
 from probseq.contexts.base import ContextPart
 from probseq.contexts.reading import check_reading, conform_sequences, encoded, encoding_links
+from probseq.part import require
 from probseq.sequences import Sequences
 from probseq.shapes import slot_mask
 from probseq.structure import ENCODED, ENTERS, Links, Place
@@ -43,6 +44,10 @@ class Aligned(ContextPart):
 
     def __post_init__(self) -> None:
         check_reading(self)
+        require(
+            getattr(self.encoder, "stride", 1) == 1,
+            f"Aligned needs features for each xₜ; {self.encoder!r} gives fewer. Use stride=1, or Source.",
+        )
 
     @property
     def width(self) -> int:

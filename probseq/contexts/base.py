@@ -25,6 +25,7 @@ class ContextPart(Part):
     event_dims: ClassVar[int] = 1
     aligned: ClassVar[bool] = False
     aligned_width: int = 0
+    source_width: int = 0
     enters: Enters = "both"
 
     @property

@@ -49,13 +49,14 @@ def conform_sequences(context: Any, x: Any) -> Sequences:
 
 
 def encoded(context: Any, x: Sequences) -> tuple[Tensor, Tensor | None, Tensor]:
-    """The features (b, t, h) of a checked x, its summary (b, c) where there is an encoder, and its lengths (b,)."""
+    """Of a checked x, the features (b, t, h), the summary (b, c) if there is an encoder, and the features' lengths."""
     inputs = context.reads.read(x.values)
     lengths = x.lengths.to(x.device, non_blocking=True)
     if context.encoder is None:
         return inputs, None, lengths
     features, summary = context.encoder(inputs, lengths)
-    return features, summary, lengths
+    stride = getattr(context.encoder, "stride", 1)
+    return features, summary, -(-lengths // stride)
 
 
 def encoding_links(context: Any, steps: int) -> Links:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from probseq.context import Context
 from probseq.contexts.base import ContextPart
 from probseq.part import Part, require
 from probseq.rows import count_rows
-from probseq.structure import Links, Place, context_links, entrances, nested
+from probseq.structure import SOURCE, Links, Place, context_links, entrances, nested
 
 
 @dataclass(eq=False, repr=False)
@@ -63,6 +63,10 @@ class Several(ContextPart):
     def aligned_width(self) -> int:  # type: ignore[override]
         return sum(member.aligned_width for member in self.members)
 
+    @property
+    def source_width(self) -> int:  # type: ignore[override]
+        return sum(getattr(member, "source_width", 0) for member in self.members)
+
     def build(self) -> None:
         for member in self.members:
             member.build()
@@ -73,6 +77,8 @@ class Several(ContextPart):
         for i, member in enumerate(self.members, 1):
             links += nested(context_links(member, steps), i)
             links += [(Place(*end[:2], (i,)), end) for end in entrances(member, steps)]
+            if getattr(member, "source_width", 0):
+                links += [(Place(SOURCE, t, (i,)), Place(SOURCE, t)) for t in range(1, steps + 1)]
         return links
 
     def conform(self, x: Any) -> tuple[Any, ...]:
@@ -102,11 +108,12 @@ class Several(ContextPart):
     def encode(self, x: tuple[Any, ...]) -> Context:
         encoded = [member.encode(each) for member, each in zip(self.members, x, strict=True)]
         aligned = [each for each in encoded if each.aligned is not None]
-        summary = torch.cat([each.summary for each in encoded], -1)
+        whole = next((each for each in encoded if each.source is not None), encoded[0])
+        whole = replace(whole, summary=torch.cat([each.summary for each in encoded], -1))
         if not aligned:
-            return Context(summary)
+            return whole
         features = torch.cat([each.aligned for each in aligned], -1)  # type: ignore[misc]
-        return Context(summary, aligned=features, aligned_lengths=aligned[0].aligned_lengths)
+        return replace(whole, aligned=features, aligned_lengths=aligned[0].aligned_lengths)
 
     def at(self, context: Context, position: Int[Tensor, "b n"]) -> Float[Tensor, "b n i"]:
         pairs = zip(self.members, self._parted(context), strict=True)

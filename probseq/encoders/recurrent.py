@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probseq.part import Part, first_memory, require
+from probseq.part import Part, attends, first_memory, require
 from probseq.structure import INPUT, OUTPUT, SUMMARY, Links, Place, nested, recurrence_links, reversed_in_time
 
 
@@ -33,7 +33,7 @@ class _RecurrentEncoder(Part):
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.recurrence, Part) and self.recurrence.kind == "recurrence",
+            isinstance(self.recurrence, Part) and self.recurrence.kind == "recurrence" and not attends(self.recurrence),
             f"{type(self).__name__} needs a recurrence part such as LSTM(32); got {self.recurrence!r}.",
         )
 

@@ -4,5 +4,6 @@ from probseq.likelihoods.bernoulli import Bernoulli
 from probseq.likelihoods.categorical import Categorical
 from probseq.likelihoods.gaussian import Gaussian
 from probseq.likelihoods.parametric import Parametric
+from probseq.likelihoods.pointer import Pointer
 
-__all__ = ["Bernoulli", "Categorical", "Gaussian", "Parametric"]
+__all__ = ["Bernoulli", "Categorical", "Gaussian", "Parametric", "Pointer"]

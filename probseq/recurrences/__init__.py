@@ -1,5 +1,6 @@
 """How the past is carried."""
 
+from probseq.recurrences.attentive import Attentive
 from probseq.recurrences.composed import Positional, Stack
 from probseq.recurrences.gated import GRU, LSTM, Elman
 from probseq.recurrences.grid import Grid
@@ -7,4 +8,16 @@ from probseq.recurrences.leaky import Leaky
 from probseq.recurrences.unrolled import Unrolled
 from probseq.recurrences.windowed import CausalConv, Memoryless
 
-__all__ = ["GRU", "LSTM", "CausalConv", "Elman", "Grid", "Leaky", "Memoryless", "Positional", "Stack", "Unrolled"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Attentive",
+    "CausalConv",
+    "Elman",
+    "Grid",
+    "Leaky",
+    "Memoryless",
+    "Positional",
+    "Stack",
+    "Unrolled",
+]

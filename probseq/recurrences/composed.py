@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from probseq.part import Part, begun, require
-from probseq.structure import INPUT, OUTPUT, Links, Place, nested, recurrence_links
+from probseq.context import Context
+from probseq.part import Part, advance, attends, begun, build_recurrence, require
+from probseq.structure import INPUT, OUTPUT, SOURCE, Links, Place, nested, recurrence_links
 
 
 @dataclass(eq=False, repr=False)
@@ -60,10 +61,14 @@ class Stack(Part):
         flat = iter(memory)
         return tuple(begun(member, tuple(next(flat) for _ in member.memory_shapes), batch) for member in self.members)
 
-    def build(self, inputs: int) -> None:
+    @property
+    def attends(self) -> bool:
+        return any(map(attends, self.members))
+
+    def build(self, inputs: int, source: int = 0) -> None:
         below = inputs
         for i, member in enumerate(self.members):
-            member.build(below + (inputs if self.skip and i else 0))
+            build_recurrence(member, below + (inputs if self.skip and i else 0), source)
             below = member.features
 
     def links(self, steps: int) -> Links:
@@ -71,6 +76,7 @@ class Stack(Part):
         links, top = [], len(self.members)
         for i, member in enumerate(self.members, 1):
             links += nested(recurrence_links(member, steps), i)
+            links += [(Place(SOURCE, t), Place(SOURCE, t, (i,))) for t in range(1, steps + 1) if attends(member)]
             for t in range(1, steps + 1):
                 below = Place(OUTPUT, t, (i - 1,)) if i > 1 else Place(INPUT, t)
                 links += [
@@ -80,12 +86,12 @@ class Stack(Part):
         return links
 
     def forward(
-        self, inputs: Float[Tensor, "b n i"], memory: tuple[Any, ...]
+        self, inputs: Float[Tensor, "b n i"], memory: tuple[Any, ...], context: Context | None = None
     ) -> tuple[Float[Tensor, "b n h"], tuple[Any, ...]]:
         features, every, after = inputs, [], []
         for i, (member, before) in enumerate(zip(self.members, memory, strict=True)):
             read = torch.cat([features, inputs], -1) if self.skip and i else features
-            features, own = member(read, before)
+            features, own = advance(member, read, before, context)
             every.append(features)
             after.append(own)
         return torch.cat(every, -1) if self.skip else features, tuple(after)
@@ -141,21 +147,25 @@ class Positional(Part):
         counter = torch.zeros(batch, dtype=torch.int64, device=self.embedding.weight.device)
         return begun(self.recurrence, memory, batch), counter
 
-    def build(self, inputs: int) -> None:
+    @property
+    def attends(self) -> bool:
+        return attends(self.recurrence)
+
+    def build(self, inputs: int, source: int = 0) -> None:
         self.embedding = nn.Embedding(self.positions, self.dim)
-        self.recurrence.build(inputs + self.dim)
+        build_recurrence(self.recurrence, inputs + self.dim, source)
 
     def links(self, steps: int) -> Links:
         """Those of the recurrence: a position is nothing that could vary."""
         return recurrence_links(self.recurrence, steps)
 
     def forward(
-        self, inputs: Float[Tensor, "b n i"], memory: tuple[Any, Tensor]
+        self, inputs: Float[Tensor, "b n i"], memory: tuple[Any, Tensor], context: Context | None = None
     ) -> tuple[Float[Tensor, "b n h"], tuple[Any, Tensor]]:
         own, counter = memory
         position = counter.unsqueeze(1) + torch.arange(inputs.shape[1], device=inputs.device)
         place = self.embedding(position.clamp(max=self.positions - 1))
-        features, own = self.recurrence(torch.cat([inputs, place], -1), own)
+        features, own = advance(self.recurrence, torch.cat([inputs, place], -1), own, context)
         return features, (own, counter + inputs.shape[1])
 
 

@@ -1,0 +1,69 @@
+"""Symbols that are chosen from an alphabet, or copied from a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from probseq.likelihoods.base import LikelihoodPart
+from probseq.numerics import at_least_float32
+from probseq.part import require
+from probseq.protocols import Element
+
+
+@dataclass(eq=False, repr=False)
+class Pointer(LikelihoodPart):
+    """P(v) = (1 − g m) · softmax(V h + c)ᵥ + g · Σ_{s: xₛ = v} aₛ, symbols that the source holds being copied.
+
+    The features come from `Attentive(…, copies=n)`: its own h, and the weights aₛ by symbol, of sum m, which is 1 but
+    for source symbols that the target lacks, and for an empty source. The gate g = σ(w·h + c) is learned (Gu et al.,
+    2016; See et al., 2017). Symbol v of the source is symbol v of the target; the end is never copied.
+    """
+
+    takes_symbols: ClassVar[bool] = True
+
+    def build(self, features: int, element: Element, symbols: int = 0) -> None:
+        size = getattr(element, "size", None)
+        require(
+            element.discrete and element.shape == () and size is not None,
+            f"Pointer() needs a Tokens element; got {element!r}.",
+        )
+        self.end = int(size)  # type: ignore[arg-type]
+        self.own = features - self.end
+        require(
+            self.own > 0,
+            f"Pointer() needs features that hold the weights of {self.end} symbols; got {features} features. Use "
+            f"Attentive(…, copies={self.end}).",
+        )
+        self.project = nn.Linear(self.own, self.end + symbols)
+        self.gate = nn.Linear(self.own, 1)
+
+    def logits(self, features: Float[Tensor, "*b h"]) -> Float[Tensor, "*b v"]:
+        """Normalised log-probabilities; the end, if it is a symbol, comes last."""
+        hidden, copied = features.split([self.own, self.end], -1)
+        gate, copied = at_least_float32(self.gate(hidden)), at_least_float32(copied)
+        # 1 − g m, by a sum that does not cancel where m = 1.
+        left = torch.sigmoid(-gate) + torch.sigmoid(gate) * (1 - copied.sum(-1, keepdim=True)).clamp(min=0)
+        chosen = self.raw(hidden).log_softmax(-1) + left.log()
+        # No weight has log −∞, through which no gradient may go.
+        some = copied > 0
+        log_copied = torch.where(some, torch.where(some, copied, 1.0).log(), -torch.inf) + F.logsigmoid(gate)
+        ends = chosen.shape[-1] - self.end
+        return torch.logaddexp(chosen, F.pad(log_copied, (0, ends), value=-torch.inf))
+
+    def forward(self, features: Float[Tensor, "*b h"]) -> dist.Categorical:
+        return dist.Categorical(logits=self.logits(features), validate_args=False)
+
+    def log_prob(self, features: Float[Tensor, "n h"], y: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        return self.logits(features).gather(-1, y.unsqueeze(-1)).squeeze(-1)
+
+    def mix(self, features: Float[Tensor, "*b k h"], log_weights: Float[Tensor, "*b k"]) -> dist.Categorical:
+        """A mixture of laws over symbols is one law over symbols."""
+        joint = self.logits(features) + log_weights.unsqueeze(-1)
+        return dist.Categorical(logits=joint.logsumexp(-2), validate_args=False)

@@ -1,0 +1,15 @@
+"""What training minimises: the likelihood, and signals that are none."""
+
+from probseq.objectives.likelihood import Objective, TeacherForcing, TruncatedBPTT
+from probseq.objectives.own import FreeRunning, Schedule, ScheduledSampling
+from probseq.objectives.smoothing import LabelSmoothing
+
+__all__ = [
+    "FreeRunning",
+    "LabelSmoothing",
+    "Objective",
+    "Schedule",
+    "ScheduledSampling",
+    "TeacherForcing",
+    "TruncatedBPTT",
+]
