@@ -11,6 +11,7 @@ from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
+from probseq.ensembles import average
 from probseq.evaluation import Exposure, exposure
 from probseq.grids import raster, unraster
 from probseq.inference import Enumeration, Score, exact, sample, score
@@ -108,6 +109,7 @@ __all__ = [
     "Unidirectional",
     "Unrolled",
     "Vector",
+    "average",
     "exact",
     "exposure",
     "fit",

@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from probseq.model import SequenceModel
 from probseq.objectives import Objective
 from probseq.sequences import Sequences
+from probseq.training.averaging import Averaging
 from probseq.training.batches import Batches, Data
 from probseq.training.module import MaximumLikelihood
 
@@ -158,6 +159,7 @@ def fit(
     schedule_epochs: int | None = None,
     warmup_steps: int = 0,
     patience: int | None = None,
+    average: float | None = None,
     max_time: Any = None,
     accelerator: str = "auto",
     devices: Any = "auto",
@@ -187,6 +189,8 @@ def fit(
         schedule_epochs: the whole horizon of the cosine and of the objective's own schedule; None: `max_epochs`.
         warmup_steps: optimiser steps of linear rise.
         patience: epochs without a better validation score before training stops; None: never.
+        average: the decay, say 0.999, of an exponential moving average of the weights over the optimiser steps, with
+            which held-out data are scored and the model is left; None: the weights as they are.
         max_time: as Lightning's Trainer takes it, "00:00:10:00" for ten minutes.
         accelerator, devices, num_nodes, strategy, precision: as Lightning's Trainer takes them.
         callbacks: Lightning callbacks of your own.
@@ -203,6 +207,8 @@ def fit(
     _require_at_least(1, {"max_epochs": max_epochs, "accumulate": accumulate})
     _require_at_least(0, {"patience": patience, "seed": seed})
     _require_positive({"learning_rate": learning_rate, "gradient_clip": gradient_clip})
+    if average is not None and not 0 < average < 1:
+        raise ValueError(f"average is the decay of a moving average, between 0 and 1; got {average}.")
     if patience is not None and validation is None:
         raise ValueError("patience needs validation data: pass validation=…, or leave patience out.")
     training_data = _checked(model, train, "train")
@@ -221,14 +227,19 @@ def fit(
         folder = Path(directory or stack.enter_context(tempfile.TemporaryDirectory()))
         last = folder / "last.ckpt"
         if resume:
-            _check_resumable(last, max_epochs)
+            _check_resumable(last, max_epochs, average is not None)
         every = [batches] if evaluation is None else [batches, evaluation]
         rhythm = _Rhythm(every, seed, last if directory else None, anew=not resume)
+        # Before the rhythm, which may write a checkpoint after a step that the average must have seen.
+        averaging = [] if average is None else [Averaging(average)]
         stack.enter_context(_quiet())
         trainer = L.Trainer(
             max_epochs=max_epochs, max_time=max_time, accelerator=accelerator, devices=devices, num_nodes=num_nodes,
             strategy=strategy, precision=precision, accumulate_grad_batches=accumulate, gradient_clip_val=gradient_clip,
-            callbacks=[rhythm, *_callbacks(folder, evaluation is not None, patience, progress), *(callbacks or [])],
+            callbacks=[
+                *averaging, rhythm,
+                *_callbacks(folder, evaluation is not None, patience, progress), *(callbacks or []),
+            ],
             logger=_loggers(folder) if directory else False,
             enable_progress_bar=progress, enable_model_summary=False, num_sanity_val_steps=0,
             use_distributed_sampler=False, inference_mode=False, default_root_dir=folder,
@@ -263,14 +274,18 @@ def _require_at_least(least: int, options: dict[str, int | None]) -> None:
             raise ValueError(f"{name} must be {least} or more, an integer; got {value}.")
 
 
-def _check_resumable(last: Path, max_epochs: int) -> None:
-    """Raise unless the checkpoint is there, can be read, and has epochs left to go."""
+def _check_resumable(last: Path, max_epochs: int, averaged: bool) -> None:
+    """Raise unless the checkpoint is there, can be read, is of the same kind, and has epochs left to go."""
     if not last.is_file():
         raise FileNotFoundError(f"there is nothing to resume: {last} does not exist. Fit without resume first.")
     try:
-        done = torch.load(last, map_location="cpu", weights_only=True)["epoch"]
+        kept = torch.load(last, map_location="cpu", weights_only=True)
+        done = kept["epoch"]
     except Exception as error:  # a damaged archive raises whatever its bytes lead to
         raise ValueError(f"{last} is damaged and cannot be resumed: {error!r}. Fit without resume.") from error
+    if ("averaging" in kept) != averaged:
+        with_, cure = ("without", "Pass one") if averaged else ("with", "Leave it out")
+        raise ValueError(f"{last} was written {with_} an average of the weights. {cure} as before: average=….")
     if done >= max_epochs:
         raise ValueError(f"{last} is from epoch {done}, and max_epochs is {max_epochs}. Raise max_epochs.")
 

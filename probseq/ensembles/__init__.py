@@ -1,0 +1,5 @@
+"""Models together."""
+
+from probseq.ensembles.average import average
+
+__all__ = ["average"]
