@@ -13,7 +13,22 @@ from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional, GridEncoder, Unidirectional
 from probseq.evaluation import Exposure, exposure
 from probseq.grids import raster, unraster
-from probseq.inference import Enumeration, Score, exact, sample, score
+from probseq.inference import (
+    Enumeration,
+    Hypotheses,
+    LengthNormalisation,
+    LengthPenalty,
+    Normaliser,
+    Score,
+    beam,
+    edit_distance,
+    exact,
+    greedy,
+    minimum_bayes_risk,
+    sample,
+    score,
+    tempered,
+)
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric
 from probseq.model import SequenceModel
 from probseq.nextstep import NextStep
@@ -53,12 +68,16 @@ __all__ = [
     "Gaussian",
     "Grid",
     "GridEncoder",
+    "Hypotheses",
     "Labels",
     "Leaky",
+    "LengthNormalisation",
+    "LengthPenalty",
     "LengthStop",
     "Memoryless",
     "NextStep",
     "NonFiniteLossError",
+    "Normaliser",
     "Objective",
     "Parametric",
     "Part",
@@ -83,16 +102,21 @@ __all__ = [
     "Unidirectional",
     "Unrolled",
     "Vector",
+    "beam",
+    "edit_distance",
     "exact",
     "exposure",
     "fit",
     "graph",
+    "greedy",
     "load",
+    "minimum_bayes_risk",
     "raster",
     "recipes",
     "sample",
     "save",
     "score",
+    "tempered",
     "unraster",
 ]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from probseq.context import Context, State
 from probseq.inference.sample import certainly_over
+from probseq.inference.support import support
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
 
@@ -83,7 +84,7 @@ def exact(model: Autoregressive, length: int, context: Any = None) -> Enumeratio
     state = model.start(Context.none(1) if context is None else context)
     if state.batch != 1:
         raise ValueError(f"exact() lists one law at a time; got a context of batch {state.batch}. Pass one row of it.")
-    symbols = _support(model, state)
+    symbols = support(model, state, "exact()", "Use sample() and score().")
     total = sum(len(symbols) ** t for t in range(length + 1))
     if total > LIMIT:
         raise ValueError(
@@ -100,27 +101,6 @@ def exact(model: Autoregressive, length: int, context: Any = None) -> Enumeratio
 
 def _dtype(model: Autoregressive, state: State) -> torch.dtype:
     return model.emit(state.features, state.position, state.context).log_stop.dtype
-
-
-def _support(model: Autoregressive, state: State) -> Tensor:
-    """Every value of one element, (v, *e)."""
-    law: Any = model.emit(state.features, state.position, state.context).element
-    if not model.element.discrete and not law.support.is_discrete:
-        raise ValueError(f"exact() needs a discrete element; got {model.element!r}. Use sample() and score().")
-    base = law
-    while isinstance(base, torch.distributions.Independent | torch.distributions.MixtureSameFamily):
-        base = base.base_dist if isinstance(base, torch.distributions.Independent) else base.component_distribution
-    try:
-        values = base.enumerate_support(expand=False)
-    except NotImplementedError as error:
-        raise ValueError(f"exact() needs finitely many symbols; {base} cannot list them. Use sample().") from error
-    if not model.element.shape:
-        return values.flatten()
-    if base.event_shape:
-        return values.reshape(-1, *model.element.shape)
-    values = values.flatten()
-    size = int(torch.Size(model.element.shape).numel())
-    return torch.cartesian_prod(*[values] * size).reshape(-1, *model.element.shape)
 
 
 @dataclass(frozen=True)
