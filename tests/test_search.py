@@ -199,6 +199,15 @@ def test_stopping_early_changes_nothing(penalty, monkeypatch):
     assert steps < sum(calls)
 
 
+def test_what_ended_waits_for_those_that_its_score_may_favour_later():
+    chain = [{"a": (1.0, i)} for i in range(2, 7)]
+    long = Automaton("a", [{"a": (0.35, 1)}, *chain, {}])
+    assert keys(ps.beam(long)) == [((), True)]
+    assert keys(ps.beam(long, length_penalty=ps.LengthNormalisation(), max_length=20)) == [((0,) * 6, True)]
+    short = Automaton("a", [{"a": (0.6, 1)}, {}])
+    assert keys(ps.beam(short, length_penalty=-1.0, max_length=20)) == [((0,), True)]
+
+
 def test_a_forced_prefix_gives_the_best_of_those_that_begin_so():
     m, c = letters(context=ps.Vector(3)), x(ps.Vector(3), 4)
     prefix = ps.Sequences.of([[], [2], [0, 1], [1, 1, 1]])
