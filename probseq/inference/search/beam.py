@@ -170,7 +170,7 @@ class _Beam:
         return beams if self.groups == 1 else torch.div(beams, self.groups, rounding_mode="floor")
 
     def _score(self, live: Live, log_prob: Float[Tensor, "n k"], decisions: int) -> Float[Tensor, "n k"]:
-        attended = None if live.attended is None else live.attended.view(*log_prob.shape, -1)
+        attended = None if live.attended is None else live.attended.view(*log_prob.shape, live.attended.shape[1])
         within = None if self.within is None else self.within[self._source(live.beams)].unsqueeze(1)
         return self.ranking.score(log_prob, decisions, attended, within)
 
@@ -196,11 +196,11 @@ class _Beam:
         whole = kept is None
         kept = torch.arange(len(live.beams), device=parents.device) if kept is None else kept
         beams = live.beams if whole else live.beams[kept]
-        if not len(beams) or (read == self.max_length and self.attention is None):
-            return replace(live, log_prob=log_prob, beams=beams)
         rows = live.rows(kept, parents)
-        state = live.reorder(rows, whole and parents.shape[1] == live.log_prob.shape[1])
         attended = None if live.attended is None else live.attended[rows]
+        if not len(beams) or (read == self.max_length and self.attention is None):
+            return replace(live, log_prob=log_prob, beams=beams, attended=attended)
+        state = live.reorder(rows, whole and parents.shape[1] == live.log_prob.shape[1])
         y = self.alphabet.symbols[numbers.flatten()]
         state, attended = advance(self.model, self.attention, state, y, attended)
         return Live(state, log_prob, beams, attended)
