@@ -11,7 +11,7 @@ from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
-from probseq.ensembles import average
+from probseq.ensembles import Mixture, ProductOfSteps, average
 from probseq.evaluation import Exposure, exposure
 from probseq.grids import raster, unraster
 from probseq.inference import Enumeration, Score, exact, sample, score
@@ -82,6 +82,7 @@ __all__ = [
     "Leaky",
     "LengthStop",
     "Memoryless",
+    "Mixture",
     "NextStep",
     "NonFiniteLossError",
     "Objective",
@@ -90,6 +91,7 @@ __all__ = [
     "PlannedLength",
     "Pointer",
     "Positional",
+    "ProductOfSteps",
     "Program",
     "Reals",
     "SaveError",
