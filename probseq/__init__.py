@@ -11,7 +11,7 @@ from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
-from probseq.ensembles import average
+from probseq.ensembles import Mixture, ProductOfSteps, average
 from probseq.evaluation import Exposure, exposure
 from probseq.grids import raster, unraster
 from probseq.inference import (
@@ -100,6 +100,7 @@ __all__ = [
     "LengthPenalty",
     "LengthStop",
     "Memoryless",
+    "Mixture",
     "NextStep",
     "NonFiniteLossError",
     "Normaliser",
@@ -109,6 +110,7 @@ __all__ = [
     "PlannedLength",
     "Pointer",
     "Positional",
+    "ProductOfSteps",
     "Program",
     "Reals",
     "SaveError",

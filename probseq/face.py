@@ -7,9 +7,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.context import Context
 from probseq.distribution import SequenceDistribution
 from probseq.inference.sample import sample
-from probseq.inference.score import Score, score
+from probseq.inference.score import Score, score, score_features
 from probseq.program import Program
 from probseq.protocols import Autoregressive
 from probseq.randomness import Seed
@@ -19,9 +20,12 @@ from probseq.sequences import Sequences
 class Face:
     """Mix it into a class that keeps the contract: it is scored, sampled, and put inside Pyro."""
 
-    def log_prob(self: Autoregressive, y: Sequences, context: Any = None) -> Float[Tensor, " b"]:
-        """log P(y | x) of each sequence, in nats; see `score`."""
-        return score(self, y, context).log_prob
+    def log_prob(self: Autoregressive, y: Sequences, context: Any = None, validate: bool = True) -> Float[Tensor, " b"]:
+        """log P(y | x) of each sequence, in nats; see `score`. Without validation y and x must be fit to be scored."""
+        if validate:
+            return score(self, y, context).log_prob
+        features, state = self.unroll(Context.none(len(y), y.device) if context is None else context, y.values)
+        return score_features(self, features, state.context, y.to(features.device)).log_prob
 
     def log_prob_steps(self: Autoregressive, y: Sequences, context: Any = None) -> Score:
         """The factors of log P(y | x), element by element, and those of going on and stopping; see `score`."""

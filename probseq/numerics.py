@@ -1,4 +1,4 @@
-"""Precision."""
+"""Precision, and sums of probabilities that may all be 0."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 def promoted(values: Tensor, like: Tensor) -> Tensor:
     """Real numbers in the precision of `like` at least: some laws score in that of the value."""
     return values.to(torch.promote_types(values.dtype, like.dtype)) if values.is_floating_point() else values
+
+
+def log_sum(logs: Tensor) -> Tensor:
+    """log Σ exp over the last axis: −∞, with no gradient, where all are −∞."""
+    some = (logs > -torch.inf).any(-1)
+    safe = torch.where(some.unsqueeze(-1), logs, 0.0)
+    return torch.where(some, safe.logsumexp(-1), -torch.inf)

@@ -16,7 +16,7 @@ from torch import Tensor
 from probseq.context import Context, State
 from probseq.inference.score import score_features
 from probseq.nextstep import NextStep
-from probseq.numerics import at_least_float32, promoted
+from probseq.numerics import at_least_float32, log_sum, promoted
 from probseq.sequences import Sequences
 from probseq.tree import select, tree_map
 
@@ -187,7 +187,4 @@ def _gathered(features: Tensor, weights: Tensor, state: State, context: Context)
 
 def _log_sum(weights: Tensor, among: Tensor) -> Tensor:
     """log Σ exp over the places that are `among`: −∞, with no gradient, where there are none or all are −∞."""
-    inside = weights.masked_fill(~among, -torch.inf)
-    some = (inside > -torch.inf).any(-1)
-    safe = torch.where(some.unsqueeze(-1), inside, 0.0)
-    return torch.where(some, safe.logsumexp(-1), -torch.inf)
+    return log_sum(weights.masked_fill(~among, -torch.inf))

@@ -280,7 +280,7 @@ def check_score_identity(model: Any, context: Any = None, draws: int = 400, seed
     assert float(z.max()) < 6, f"the mean score is {float(z.max()):.1f} standard errors from 0"
 
 
-def check_fused(model: SequenceModel, context: Any = None) -> None:
+def check_fused(model: Any, context: Any = None) -> None:
     """`model.log_prob` and `score` are the factors of a walk by single steps, values and gradients."""
     y = ragged(model, context)
     parameters = list(model.parameters())
@@ -313,7 +313,7 @@ def _walk(model: Autoregressive, y: Sequences, context: Any) -> Tensor:
     return torch.cat(totals)
 
 
-def check_gradients(model: SequenceModel, context: Any = None) -> None:
+def check_gradients(model: Any, context: Any = None) -> None:
     """On a ragged batch with an empty sequence in it, every parameter is reached, and every gradient is finite."""
     y = ragged(model, context)
     assert int(y.lengths.min()) == 0

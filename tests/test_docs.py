@@ -40,6 +40,15 @@ def test_the_assemblies_of_the_models_page_run():
     assert names["five"].lengths.tolist() == [5, 5]
 
 
+def test_the_ensembles_of_their_page_run():
+    names = {}
+    for block in blocks("docs/ensembles.md"):
+        exec(compile(block, "docs/ensembles.md", "exec"), names)
+    mixture, members, y, x = names["mixture"], names["members"], names["y"], names["x"]
+    mean = torch.stack([member.log_prob(y, x) for member in members]).mean(0)
+    assert (mixture.log_prob(y, x) >= mean).all()
+
+
 def test_the_gradient_of_the_bptt_page_is_that_of_autograd():
     names = {}
     for block in blocks("docs/bptt.md"):

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.mixed import Listed, Mixed
 from probseq.protocols import ElementSpace
 
 LIMIT = 1 << 16
@@ -25,9 +26,9 @@ def support(element: ElementSpace, law: Any, asker: str, cure: str) -> Tensor:
     """
     if not element.discrete and not law.support.is_discrete:
         raise ValueError(f"{asker} needs a discrete element; got {element!r}. {cure}")
-    base = law
-    while isinstance(base, torch.distributions.Independent | torch.distributions.MixtureSameFamily):
-        base = base.base_dist if isinstance(base, torch.distributions.Independent) else base.component_distribution
+    base = _base(law)
+    if isinstance(base, Listed):
+        return base.values
     try:
         values = base.enumerate_support(expand=False)
     except NotImplementedError as error:
@@ -44,6 +45,15 @@ def support(element: ElementSpace, law: Any, asker: str, cure: str) -> Tensor:
             f"{asker} lists the values of one element, {LIMIT:,} at most; {element!r} has {count:,}. {cure}"
         )
     return torch.cartesian_prod(*[values] * size).reshape(-1, *element.shape)
+
+
+def _base(law: Any) -> Any:
+    """The distribution that lists the values, below products over dimensions and mixtures."""
+    if isinstance(law, torch.distributions.Independent):
+        return _base(law.base_dist)
+    if isinstance(law, torch.distributions.MixtureSameFamily):
+        return _base(law.component_distribution)
+    return _base(law.laws[0]) if isinstance(law, Mixed) else law
 
 
 def log_pmf(law: Any, symbols: Tensor) -> Float[Tensor, " v *b"]:
