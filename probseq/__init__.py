@@ -40,6 +40,7 @@ from probseq.recurrences import (
     Leaky,
     Memoryless,
     Positional,
+    SharedDropout,
     Stack,
     Unrolled,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "SequenceModel",
     "Sequences",
     "Several",
+    "SharedDropout",
     "Source",
     "Stack",
     "State",
