@@ -55,6 +55,7 @@ from probseq.recurrences import (
     Leaky,
     Memoryless,
     Positional,
+    SharedDropout,
     Stack,
     Unrolled,
 )
@@ -121,6 +122,7 @@ __all__ = [
     "SequenceModel",
     "Sequences",
     "Several",
+    "SharedDropout",
     "Source",
     "Stack",
     "State",

@@ -52,6 +52,7 @@ COMPOSED = {
     "Stack": ps.Stack((ps.LSTM(4), ps.Leaky(3), ps.Memoryless(4))),
     "Stack with skips": ps.Stack((ps.GRU(3), ps.Positional(ps.LSTM(3), 4, dim=2)), skip=True),
     "Positional": ps.Positional(ps.GRU(4), 3, dim=2),
+    "SharedDropout": ps.SharedDropout(ps.Stack((ps.LSTM(4), ps.SharedDropout(ps.GRU(3), 0.5))), before=0.2, after=0.3),
     "Positional Memoryless": ps.Positional(ps.Memoryless(4), 3, dim=2),
 }
 PLANNED = {
@@ -86,6 +87,7 @@ ATTENTIVE = {
     "over a Stack": ps.Attentive(ps.Stack((ps.GRU(3), ps.Positional(ps.LSTM(4), 3, dim=2))), feed=True),
     "in a Stack": ps.Stack((ps.Attentive(ps.GRU(3), feed=True), ps.Attentive(ps.LSTM(3), "additive")), skip=True),
     "in Positional": ps.Positional(ps.Attentive(ps.Elman(4)), 3, dim=2),
+    "under SharedDropout": ps.SharedDropout(ps.Attentive(ps.GRU(4)), 0.2, 0.2),
     "over Memoryless": ps.Attentive(ps.Memoryless(4)),
 }
 MIXED = {

@@ -2,6 +2,7 @@
 
 from probseq.recurrences.attentive import Attentive
 from probseq.recurrences.composed import Positional, Stack
+from probseq.recurrences.dropout import SharedDropout
 from probseq.recurrences.gated import GRU, LSTM, Elman
 from probseq.recurrences.grid import Grid
 from probseq.recurrences.leaky import Leaky
@@ -18,6 +19,7 @@ __all__ = [
     "Leaky",
     "Memoryless",
     "Positional",
+    "SharedDropout",
     "Stack",
     "Unrolled",
 ]
