@@ -48,9 +48,10 @@ class Autoregressive(Protocol):
     The split law: `extend(s, a + b)` equals `extend(s, a)` and then `extend(·, b)`; `unroll` is start-and-extend
     in one fused call, bound by the same law. There is no `step`: stepping is `extend` with n = 1.
 
-    Where a model has them, two more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
-    None; and `settle(state, index)`, rows `index` of a state with what stands before the elements drawn for each, so
-    that they need not hold all of it.
+    Where a model has them, three more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
+    None; `settle(state, index)`, rows `index` of a state with what stands before the elements drawn for each, so that
+    they need not hold all of it; and `attention()`, a context manager that gives a list, to which each call of `start`,
+    `extend` and `unroll` inside it appends the weights (b, n, s) that its n inputs put on the source.
     """
 
     @property
@@ -111,10 +112,12 @@ class Element(ElementSpace, Protocol):
 class Recurrence(Protocol):
     """A part: how the past is carried. Causal: features at t depend on inputs up to t.
 
-    Where it has them, three more facts are heeded: `begin(memory, batch)`, which turns tensors of `memory_shapes`
+    Where it has them, four more facts are heeded: `begin(memory, batch)`, which turns tensors of `memory_shapes`
     (zero, or set by the context) into all that is carried, where that is more; `max_length`, the most elements it
-    reads; and, for the graph, `links(steps)`: what depends on what inside (`probseq.structure`). Without the last,
-    every step is taken to read the one before it. Encoders and contexts may have `links` too.
+    reads; `attends`, whether it reads the source in the context: it is then built by `build(inputs, source)`, with the
+    source's width, and called as `recurrence(inputs, memory, context)`; and, for the graph, `links(steps)`: what
+    depends on what inside (`probseq.structure`). Without the last, every step is taken to read the one before it.
+    Encoders and contexts may have `links` too.
     """
 
     @property
@@ -216,7 +219,10 @@ class Stop(Protocol):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A part: what becomes of a sequence x that is known as a whole."""
+    """A part: what becomes of a sequence x that is known as a whole.
+
+    Where it has it, `stride` says that of n elements it makes ⌈n / stride⌉ features, in place of n.
+    """
 
     @property
     def features(self) -> int:
@@ -239,7 +245,10 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Conditioning(Protocol):
-    """A part: what the model is conditioned on, and where it enters."""
+    """A part: what the model is conditioned on, and where it enters.
+
+    Where it has it, `source_width` is the width f of the source that it leaves to be attended to.
+    """
 
     event_dims: int
     """How many axes one row of a tensor x has."""

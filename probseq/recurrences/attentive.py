@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probseq.context import Context
-from probseq.part import Part, begun, require
+from probseq.part import Part, attends, begun, require
 from probseq.shapes import slot_mask
 from probseq.structure import ATTENDS, INPUT, OUTPUT, SOURCE, Links, Place, recurrence_links, renamed
 
@@ -103,7 +103,7 @@ class Attentive(Part):
     def __post_init__(self) -> None:
         inner = self.recurrence
         require(
-            isinstance(inner, Part) and inner.kind == "recurrence" and not getattr(inner, "attends", False),
+            isinstance(inner, Part) and inner.kind == "recurrence" and not attends(inner),
             f"Attentive needs a recurrence part that does not attend itself, such as LSTM(32); got {inner!r}.",
         )
         scores = ("dot", "general", "additive")
