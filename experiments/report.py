@@ -28,10 +28,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write(results: dict[str, Any], folder: Path) -> None:
-    """results.json, with the environment."""
+def write(results: dict[str, Any], folder: Path, name: str = "results.json") -> None:
+    """The results as JSON, with the environment."""
     content = {**results, "environment": environment()}
-    (folder / "results.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
