@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := grammar recovery words names speed captions digits harmony spelling chapter
+EXPERIMENTS := grammar recovery words names speed captions digits harmony spelling chapter transcribe peers
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -14,7 +14,22 @@ from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Un
 from probseq.ensembles import Mixture, ProductOfSteps, average
 from probseq.evaluation import Exposure, exposure
 from probseq.grids import raster, unraster
-from probseq.inference import Enumeration, Score, exact, sample, score
+from probseq.inference import (
+    Enumeration,
+    Hypotheses,
+    LengthNormalisation,
+    LengthPenalty,
+    Normaliser,
+    Score,
+    beam,
+    edit_distance,
+    exact,
+    greedy,
+    minimum_bayes_risk,
+    sample,
+    score,
+    tempered,
+)
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric, Pointer
 from probseq.model import SequenceModel
 from probseq.nextstep import NextStep
@@ -78,14 +93,18 @@ __all__ = [
     "Gaussian",
     "Grid",
     "GridEncoder",
+    "Hypotheses",
     "LabelSmoothing",
     "Labels",
     "Leaky",
+    "LengthNormalisation",
+    "LengthPenalty",
     "LengthStop",
     "Memoryless",
     "Mixture",
     "NextStep",
     "NonFiniteLossError",
+    "Normaliser",
     "Objective",
     "Parametric",
     "Part",
@@ -114,16 +133,21 @@ __all__ = [
     "Unrolled",
     "Vector",
     "average",
+    "beam",
+    "edit_distance",
     "exact",
     "exposure",
     "fit",
     "graph",
+    "greedy",
     "load",
+    "minimum_bayes_risk",
     "raster",
     "recipes",
     "sample",
     "save",
     "score",
+    "tempered",
     "unraster",
 ]
 

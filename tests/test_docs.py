@@ -55,3 +55,12 @@ def test_the_gradient_of_the_bptt_page_is_that_of_autograd():
         exec(compile(block, "docs/bptt.md", "exec"), names)
     assert set(names["errors"]) == {"h", "W", "U", "V", "b", "c", "start vector", "embedding"}
     assert max(names["errors"].values()) <= 1e-12
+
+
+def test_the_search_page_runs():
+    names = {}
+    for block in blocks("docs/search.md"):
+        exec(compile(block, "docs/search.md", "exec"), names)
+    drawn = names["drawn"]
+    torch.testing.assert_close(drawn.log_prob, names["model"].log_prob(drawn.sequences), rtol=0, atol=1e-10)
+    assert all(word.startswith("str") for word in names["letters"].decode(names["chosen"].sequences))

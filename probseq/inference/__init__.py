@@ -3,5 +3,31 @@
 from probseq.inference.exact import Enumeration, exact
 from probseq.inference.sample import sample
 from probseq.inference.score import Score, score
+from probseq.inference.search import (
+    Hypotheses,
+    LengthNormalisation,
+    LengthPenalty,
+    Normaliser,
+    beam,
+    edit_distance,
+    greedy,
+    minimum_bayes_risk,
+    tempered,
+)
 
-__all__ = ["Enumeration", "Score", "exact", "sample", "score"]
+__all__ = [
+    "Enumeration",
+    "Hypotheses",
+    "LengthNormalisation",
+    "LengthPenalty",
+    "Normaliser",
+    "Score",
+    "beam",
+    "edit_distance",
+    "exact",
+    "greedy",
+    "minimum_bayes_risk",
+    "sample",
+    "score",
+    "tempered",
+]
