@@ -168,6 +168,15 @@ def _table():
         yield f"Tokens, {name}, EndSymbol, input", (
             tokens, recurrence, categorical, STOPS["EndSymbol"], CONTEXTS["input"],
         )  # fmt: skip
+    for size, stop in (
+        (4, ps.EndSymbol()),
+        (5, ps.EndSymbol()),
+        (5, ps.BernoulliStop()),
+        (5, PLANNED["PlannedLength"]),
+    ):
+        yield f"Tokens, LSTM({size}), tied Categorical, {stop.describe()}, input", (
+            tokens, ps.LSTM(size), ps.Categorical(tied=True), stop, CONTEXTS["input"],
+        )  # fmt: skip
     for name, recurrence in {"Stack": COMPOSED["Stack"], "CausalConv": PARALLEL["CausalConv"]}.items():
         yield f"Tokens, {name}, LengthStop, both", (
             tokens, recurrence, categorical, STOPS["LengthStop"], CONTEXTS["both"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pyro.distributions as dist
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -15,9 +16,38 @@ from probseq.part import require
 from probseq.protocols import Element
 
 
+class _Tied(nn.Module):
+    """[E; e] M h + c, with E an embedding that belongs to another module."""
+
+    def __init__(self, features: int, embedding: nn.Embedding, symbols: int) -> None:
+        super().__init__()
+        # Within a tuple it stays the other module's: one name among the parameters, one place in a saved file.
+        self.shared = (embedding,)
+        size, dim = embedding.weight.shape
+        self.match = nn.Identity() if features == dim else nn.Linear(features, dim, bias=False)
+        self.ends = nn.Parameter(torch.randn(symbols, dim))
+        self.bias = nn.Parameter(torch.zeros(size + symbols))
+
+    def forward(self, features: Float[Tensor, "*b h"]) -> Float[Tensor, "*b v"]:
+        weight = self.shared[0].weight
+        weight = torch.cat([weight, self.ends]) if len(self.ends) else weight
+        return F.linear(self.match(features), weight, self.bias)
+
+
 @dataclass(eq=False, repr=False)
 class Categorical(LikelihoodPart):
-    """P(yₜ = v) = softmax(V h + c)ᵥ over the symbols of `Tokens` (Deep Learning, eq. 10.10–11)."""
+    """P(yₜ = v) = softmax(V h + c)ᵥ over the symbols of `Tokens` (Deep Learning, eq. 10.10–11).
+
+    Args:
+        tied: whether the rows of V for the symbols are the embedding that the symbols are read through (Press & Wolf,
+            Using the output embedding to improve language models, 2017), one set of weights in two places. Where its
+            width is not that of h, a learned map takes h there; c, and the row for the end, are their own.
+
+    Raises:
+        ValueError: when built, with another element than Tokens, or tied to Tokens that are not read back in.
+    """
+
+    tied: bool = False
 
     takes_symbols: ClassVar[bool] = True
 
@@ -28,7 +58,15 @@ class Categorical(LikelihoodPart):
             f"Categorical() needs a Tokens element; got {element!r}. Use Gaussian(), Bernoulli() or Parametric().",
         )
         self.end = int(size)  # type: ignore[arg-type]
-        self.project = nn.Linear(features, self.end + symbols)
+        if not self.tied:
+            self.project = nn.Linear(features, self.end + symbols)
+            return
+        embedding = getattr(element, "embedding", None)
+        require(
+            embedding is not None,
+            f"Categorical(tied=True) shares the embedding of its element, but {element!r} has none. Leave tied out.",
+        )
+        self.project = _Tied(features, embedding, symbols)  # type: ignore[assignment, arg-type]
 
     def logits(self, features: Float[Tensor, "*b h"]) -> Float[Tensor, "*b v"]:
         """Unnormalised log-probabilities; the end, if it is a symbol, comes last."""
