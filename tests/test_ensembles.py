@@ -468,3 +468,25 @@ def test_listed_values_are_drawn_and_scored():
     assert law.log_prob(torch.tensor([[1.0, 0.0]])).isneginf().all()
     assert law.sample((7,)).shape == (7, 1, 2)
     assert law.expand((4, 1)).batch_shape == (4, 1)
+
+
+# Search
+
+
+@every
+def test_a_full_width_beam_finds_the_enumerated_argmax(kind, assemblies):
+    model, x = build(kind, assemblies, 1)
+    law = ps.exact(model, 3, x)
+    possible = law.sequences.ended
+    found = ps.beam(model, x, width=64, n_best=3, max_length=3)
+    best = law.log_prob[possible].sort(descending=True).values[:3]
+    ended = found.sequences.ended
+    torch.testing.assert_close(found.log_prob[ended], best[: int(ended.sum())], rtol=0, atol=1e-10)
+
+
+@each_kind
+def test_every_hypothesis_of_a_narrow_beam_is_scored_as_the_ensemble_scores_it(kind):
+    model, x = build(kind, MEMBERS["an attended source"][:2], 5)
+    found = ps.beam(model, x, width=2, max_length=6, coverage=0.3)
+    rescored = model.log_prob(found.sequences, x)
+    torch.testing.assert_close(found.log_prob, rescored, rtol=0, atol=1e-12)
