@@ -173,6 +173,24 @@ def test_batches_hold_every_sequence_once(world):
     assert sorted(seen) == list(range(97))
 
 
+def test_batches_of_any_lengths_hold_every_sequence_once_in_an_order_of_their_own():
+    data = Data.of(corpus(97))
+    batches = Batches(data, None, 10, seed=3, bucket=False)
+    first, second = batches.indices(0), batches.indices(1)
+    for order in (first, second):
+        assert sorted(len(index) for index in order) == [7] + [10] * 9
+        assert sorted(torch.cat(order).tolist()) == list(range(97))
+    assert torch.cat(first).tolist() != torch.cat(second).tolist()
+
+    def spread(order):
+        lengths = [data.sequences.lengths[index] for index in order]
+        return sum(int(each.max() - each.min()) for each in lengths)
+
+    assert spread(first) > 3 * spread(Batches(data, None, 10, seed=3).indices(0))
+    with pytest.raises(ValueError, match="bucket=False makes batches of a number of sequences"):
+        Batches(data, 64, None, seed=3, bucket=False)
+
+
 def test_the_order_depends_on_seed_and_epoch_alone():
     data = Data.of(corpus(97))
     first, again, other = (Batches(data, 64, None, seed=s) for s in (3, 3, 4))

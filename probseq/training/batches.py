@@ -1,4 +1,4 @@
-"""Batches of similar lengths, sliced from tensors."""
+"""Batches of similar lengths, or of any, sliced from tensors."""
 
 from __future__ import annotations
 
@@ -82,16 +82,24 @@ class Batches:
         tokens: the budget of slots, or None.
         size: the number of sequences, or None.
         seed: of the order; None keeps the batches in order of length, for evaluation.
+        bucket: sequences of similar lengths together; without it, any, `size` of them.
 
     Raises:
-        ValueError: tokens or size below 1.
+        ValueError: tokens or size below 1; without `bucket`, tokens, or no size.
     """
 
-    def __init__(self, data: Data, tokens: int | None, size: int | None, seed: int | None) -> None:
+    def __init__(
+        self, data: Data, tokens: int | None, size: int | None, seed: int | None, bucket: bool = True
+    ) -> None:
         for name, value in (("batch_tokens", tokens), ("batch_size", size)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more; got {value}.")
-        self.data, self.tokens, self.size, self.seed = data, tokens, size, seed
+        if not bucket and (tokens is not None or size is None):
+            raise ValueError(
+                f"bucket=False makes batches of a number of sequences; got batch_tokens={tokens}, batch_size={size}. "
+                "Pass batch_tokens=None and a batch_size."
+            )
+        self.data, self.tokens, self.size, self.seed, self.bucket = data, tokens, size, seed, bucket
         self.epoch, self.rank, self.world = 0, 0, 1
         self.taken = 0
         """Batches of this process that the trainer has done in this epoch."""
@@ -121,7 +129,7 @@ class Batches:
             return [order[a:b] for a, b in self.cuts]
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         shuffled = torch.randperm(len(lengths), generator=generator)
-        order = shuffled[lengths[shuffled].argsort(stable=True)]
+        order = shuffled[lengths[shuffled].argsort(stable=True)] if self.bucket else shuffled
         cuts = [self.cuts[i] for i in torch.randperm(len(self.cuts), generator=generator).tolist()]
         return [order[a:b] for a, b in cuts]
 

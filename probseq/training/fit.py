@@ -151,6 +151,7 @@ def fit(
     seed: int = 0,
     batch_tokens: int | None = 2048,
     batch_size: int | None = None,
+    bucket: bool = True,
     accumulate: int = 1,
     learning_rate: float = 2e-3,
     weight_decay: float = 0.0,
@@ -182,6 +183,8 @@ def fit(
         resume: go on from last.ckpt in the directory. N + M epochs are then N + M at once, to the bit on CPU.
         seed: of the order of the batches and of dropout.
         batch_tokens, batch_size: a batch holds at most so many padded slots, and so many sequences; None: no bound.
+        bucket: sequences of similar lengths stand in a batch together, which wastes no padding; without it, any do,
+            `batch_size` of them, whose gradient is less of one kind: better where the length says much of the rest.
         accumulate: batches for one optimiser step.
         learning_rate, weight_decay: of fused AdamW; without weight decay it is Adam.
         gradient_clip: the greatest norm of the gradient, in nats per decision; None: no bound.
@@ -213,7 +216,7 @@ def fit(
         raise ValueError("patience needs validation data: pass validation=…, or leave patience out.")
     training_data = _checked(model, train, "train")
     held_out = None if validation is None else _checked(model, validation, "validation")
-    batches = Batches(training_data, batch_tokens, batch_size, seed)
+    batches = Batches(training_data, batch_tokens, batch_size, seed, bucket)
     module = MaximumLikelihood(
         model, batches, accumulate, learning_rate, weight_decay, schedule, schedule_epochs or max_epochs, warmup_steps,
         # The scaler of 16-bit floats must see the gradients that a fused optimiser hides.
