@@ -210,15 +210,21 @@ def study(settings: Settings) -> tuple[dict[str, Any], dict[str, ps.SequenceMode
     return {"without_a_source": without_a_source(), "models": models}, first, every[0]
 
 
+def span(row: dict[str, Any]) -> str:
+    """The frames of a bucket, in words."""
+    if row["below"] < BUCKETS[-1]:
+        return f"{row['from']}–{row['below'] - 1}" if row["from"] else f"below {row['below']}"
+    return f"{row['from']} or more" if row["from"] else "all"
+
+
 def show(results: dict[str, Any]) -> str:
     """The results as a table."""
     rows: list[list[Any]] = [["no source, exactly", "all", "", results["without_a_source"], "", "", "", "", ""]]
     for way, found in results["models"].items():
         for row in found["buckets"]:
-            frames = "all" if row["below"] - row["from"] >= BUCKETS[-1] else f"{row['from']}–{row['below'] - 1}"
             cells = [row[name] for name in ("nats", "wrong", "speaker_errors")]
             each = [[cell["value"], (cell["high"] - cell["low"]) / 2] for cell in cells]
-            rows.append([WAYS[way], frames, row["count"], *itertools.chain(*each)])
+            rows.append([WAYS[way], span(row), row["count"], *itertools.chain(*each)])
     return table(["", "frames", "recordings", "nats", "±", "wrong", "±", "speaker errors", "±"], rows)
 
 
@@ -249,7 +255,7 @@ def draw_buckets(results: dict[str, Any], folder: Path) -> None:
         values = torch.tensor([rate["value"] for rate in rates])
         spans = torch.tensor([[rate["value"] - rate["low"], rate["high"] - rate["value"]] for rate in rates]).T
         axis.errorbar(range(len(rows)), values, spans.clamp(min=0), fmt="o-", ms=4, capsize=2, label=WAYS[way])
-        axis.set_xticks(range(len(rows)), [f"{row['from']}–{row['below'] - 1}" for row in rows])
+        axis.set_xticks(range(len(rows)), [span(row) for row in rows])
     axis.set(xlabel="frames of the recording", ylabel="speaker error rate", ylim=(0, None))
     axis.legend(frameon=False)
     figure.savefig(folder / "lengths.png", dpi=100)
