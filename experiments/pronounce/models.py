@@ -71,7 +71,7 @@ def train(model: ps.SequenceModel, data: Pronunciations, settings: Settings, see
     begin = time.perf_counter()
     outcome = ps.fit(
         model, tuple(data.train), tuple(data.validation), objective=ps.LabelSmoothing(settings.smoothing),
-        max_epochs=settings.epochs, batch_tokens=None, batch_size=settings.batch_size, schedule="cosine",
+        max_epochs=settings.epochs, batch_tokens=None, batch_size=settings.batch_size, bucket=False, schedule="cosine",
         learning_rate=settings.learning_rate, warmup_steps=100, average=settings.average, seed=seed,
         accelerator="cpu", progress=False,
     )  # fmt: skip
