@@ -39,6 +39,13 @@ def check_parts(element: Any, recurrence: Any, likelihood: Any, stop: Any, conte
         f"{stop.describe()} adds a symbol to the alphabet and needs Categorical(); got {likelihood.describe()}. Use "
         "BernoulliStop(), LengthStop(n) or FixedLength(n).",
     )
+    copied, size = getattr(recurrence, "copies", None), getattr(element, "size", None)
+    require(
+        not getattr(likelihood, "takes_copies", False) or size is None or copied == size,
+        f"{likelihood.describe()} copies symbols by weights that stand last among the features, one for each of {size} "
+        f"symbols; {recurrence.describe()} gives {copied or 'none'}. Use Attentive(…, copies={size}), on top if it is "
+        "in a Stack.",
+    )
     require(
         aligned or not stop.aligned,
         f"{stop.describe()} ends y where x does, and needs an x that goes along with it: context=Aligned(…).",

@@ -72,6 +72,7 @@ class SequenceModel(Face, nn.Module):
         self.likelihood.build(self.recurrence.features, self.element, self.stop.symbols)
         self.stop.build(self.recurrence.features, summary)
         self.first = nn.Parameter(torch.randn(self.element.width) * 0.1)
+        self.watched: list[list[Tensor]] = []
         carried = sum(torch.Size(shape).numel() for shape in self.recurrence.memory_shapes)
         check_widths(self.recurrence, self.inputs, sets, carried)
         self.initial = nn.Linear(sets, carried) if sets else None
@@ -312,7 +313,8 @@ class SequenceModel(Face, nn.Module):
 
         Shapes:
             each: (b, n, s), n being the inputs read in that call, the start vector among them; 0 on padding. Where
-            several parts of the recurrence attend, their mean.
+            several parts of the recurrence attend, their mean; where a length is planned and not known, the mean over
+            the lengths that it may be.
 
         Raises:
             ValueError: a model that does not attend.
@@ -320,6 +322,8 @@ class SequenceModel(Face, nn.Module):
         parts = [module for module in self.recurrence.modules() if isinstance(module, Attention)]
         if not parts:
             raise ValueError(f"{self.recurrence.describe()} attends to nothing. Use Attentive({self.recurrence!r}).")
+        # What tries the recurrence on inputs of its own is to be over before anything is kept.
+        self.leak()
         found: list[Tensor] = []
         own: list[list[Tensor]] = [[] for _ in parts]
 
@@ -334,9 +338,11 @@ class SequenceModel(Face, nn.Module):
                 each.clear()
 
         hooks.append(self.recurrence.register_forward_hook(collect))
+        self.watched.append(found)
         try:
             yield found
         finally:
+            self.watched = [other for other in self.watched if other is not found]
             for hook in hooks:
                 hook.remove()
 

@@ -27,7 +27,7 @@ def unroll(model: Any, context: Context, y: Tensor) -> tuple[Tensor, State]:
     features, state = model.unroll(_spread(context, lengths), y.repeat_interleave(lengths, 0))
     prior = model.stop.log_pmf(context).expand(context.batch, lengths)
     weights = _weights(model, prior, features[:, :-1], y, torch.zeros_like(state.position.view(-1, lengths)[:, 0]))
-    return _gathered(features, weights, state, context)
+    return _gathered(model, features, weights, state, context)
 
 
 def extend(model: Any, state: State, y: Tensor) -> tuple[Tensor, State]:
@@ -43,8 +43,7 @@ def extend(model: Any, state: State, y: Tensor) -> tuple[Tensor, State]:
     features, after = model.extend(given, y.repeat_interleave(lengths, 0))
     emitting = torch.cat([given.features.unsqueeze(1), features[:, :-1]], 1)
     weights = _weights(model, before, emitting, y, state.position)
-    features, after = _gathered(features, weights[:, 1:], after, state.context)
-    return features, after
+    return _gathered(model, features, weights[:, 1:], after, state.context)
 
 
 def emit(model: Any, features: Tensor, position: Tensor) -> NextStep:
@@ -176,9 +175,12 @@ def _weights(model: Any, before: Tensor, features: Tensor, y: Tensor, position: 
     return weights.masked_fill(behind, -torch.inf)
 
 
-def _gathered(features: Tensor, weights: Tensor, state: State, context: Context) -> tuple[Tensor, State]:
+def _gathered(model: Any, features: Tensor, weights: Tensor, state: State, context: Context) -> tuple[Tensor, State]:
     """What the networks given each τ came to (b · K, …), as one row for each sequence."""
     batch, lengths = weights.shape[0], weights.shape[-1]
+    for found in model.watched if batch else ():
+        share = torch.where((weights == -torch.inf).all(-1, keepdim=True), 0.0, weights).softmax(-1)
+        found[-1] = torch.einsum("bkns,bnk->bns", found[-1].unflatten(0, (batch, lengths)), share.to(found[-1]))
     hidden = features.view(batch, lengths, *features.shape[1:]).transpose(1, 2).flatten(2)
     joint = torch.cat([hidden, weights], -1)
     memory = tree_map(lambda leaf: leaf.view(batch, lengths, *leaf.shape[1:]), state.memory)

@@ -112,10 +112,11 @@ class Element(ElementSpace, Protocol):
 class Recurrence(Protocol):
     """A part: how the past is carried. Causal: features at t depend on inputs up to t.
 
-    Where it has them, four more facts are heeded: `begin(memory, batch)`, which turns tensors of `memory_shapes`
+    Where it has them, five more facts are heeded: `begin(memory, batch)`, which turns tensors of `memory_shapes`
     (zero, or set by the context) into all that is carried, where that is more; `max_length`, the most elements it
     reads; `attends`, whether it reads the source in the context: it is then built by `build(inputs, source)`, with the
-    source's width, and called as `recurrence(inputs, memory, context)`; and, for the graph, `links(steps)`: what
+    source's width, and called as `recurrence(inputs, memory, context)`; `copies`, how many weights to copy symbols by
+    stand last among its features; and, for the graph, `links(steps)`: what
     depends on what inside (`probseq.structure`). Without the last, every step is taken to read the one before it.
     Encoders and contexts may have `links` too.
     """

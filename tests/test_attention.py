@@ -118,6 +118,34 @@ def test_stepping_attends_as_the_fused_pass_does():
         assert not model.recurrence._forward_hooks
 
 
+@pytest.mark.parametrize("feed", [False, True])
+def test_with_a_planned_length_the_weights_are_their_mean_over_the_lengths_that_it_may_be(feed):
+    source = ps.Source(ps.Tokens(3, dim=2), ps.Bidirectional(ps.LSTM(2)))
+    recurrence, stop = ps.Attentive(ps.LSTM(4), feed=feed), ps.PlannedLength(4, dim=3)
+    model = parts.model(ps.Tokens(3, dim=3), recurrence, ps.Categorical(), stop, source)
+    prefix, joint = ps.Sequences.of([[1, 0], [0, 0], [2, 2], [1, 1]]).cut(1), []
+    for length in range(1, 5):
+        plan = model.plan([length] * 4, X)
+        state = model.start(plan)
+        first = model.emit(state.features, state.position, state.context).element.log_prob(prefix.values[:, 0])
+        joint.append((model.stop.log_pmf(model.encode(X))[:, length] + first, model.alignments(prefix, plan)[:, 1]))
+    share = torch.stack([log_prob for log_prob, _ in joint]).softmax(0)
+    mean = sum(weight.unsqueeze(1) * each for weight, (_, each) in zip(share, joint, strict=True))
+    found = model.alignments(prefix, X)
+    torch.testing.assert_close(found[:, 1], mean, rtol=0, atol=1e-12)
+    with model.attention() as seen:
+        model.extend(model.start(X), prefix.values)
+    torch.testing.assert_close(torch.cat(seen, 1), found, rtol=0, atol=1e-12)
+    assert len(ps.beam(model, X, width=5, coverage=0.2)) == 4
+
+
+def test_only_what_is_asked_of_the_model_is_watched():
+    model = assemble(ps.Attentive(ps.LSTM(4)))
+    with model.attention() as seen:
+        ps.greedy(model, X, max_length=1)
+    assert len(seen) == 1
+
+
 def test_pointer_mixes_what_is_chosen_with_what_is_copied():
     model = assemble(ps.Attentive(ps.LSTM(4), copies=3), ps.Pointer())
     y, x = Y.select(torch.tensor([0])), X.select(torch.tensor([0]))
@@ -242,6 +270,12 @@ def test_what_does_not_go_together_is_refused():
         ps.Aligned(ps.Reals(2), ps.Convolutional(ps.Unidirectional(ps.GRU(2)), 3, stride=2))
     with pytest.raises(ValueError, match=r"Attentive\(…, copies=3\)"):
         ps.SequenceModel(tokens, ps.LSTM(3), ps.Pointer(), ps.EndSymbol())
+    copying = ps.Attentive(ps.LSTM(4), copies=3)
+    for other in (ps.LSTM(8), ps.Attentive(ps.LSTM(4), copies=4), ps.Stack((copying, ps.LSTM(8)))):
+        with pytest.raises(ValueError, match=r"Attentive\(…, copies=3\)"):
+            ps.SequenceModel(tokens, other, ps.Pointer(), ps.EndSymbol(), source)
+    for wrapped in (ps.Stack((ps.LSTM(4), copying)), ps.Positional(copying, 4), ps.SharedDropout(copying, 0.1)):
+        ps.SequenceModel(tokens, wrapped, ps.Pointer(), ps.EndSymbol(), source)
     with pytest.raises(ValueError, match="attends to nothing"), join(ps.LSTM(3), source).attention():
         pass
     model = join(ps.Attentive(ps.LSTM(4)), source)

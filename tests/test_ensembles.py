@@ -374,6 +374,20 @@ def test_an_ensemble_is_a_pyro_distribution(kind):
 
 
 @each_kind
+def test_an_ensemble_covers_the_source_and_not_its_padding(kind):
+    model, x = build(kind, MEMBERS["an attended source"][:2], 5)
+    together = ps.beam(model, x, width=3, max_length=3, coverage=0.5)
+    for row in range(5):
+        alone = ps.beam(model, x.select([row]), width=3, max_length=3, coverage=0.5)
+        torch.testing.assert_close(together.of(row).search_score, alone.search_score)
+    assert not len(ps.beam(model, x.select([]), width=3, max_length=3, coverage=0.5))
+    shorter = ps.Source(ps.Tokens(3, dim=2), ps.Convolutional(ps.Bidirectional(ps.GRU(3)), 2, stride=2))
+    members = [MEMBERS["an attended source"][0], symbols(ps.Attentive(ps.GRU(4)), END, shorter)]
+    with pytest.raises(ValueError, match="sources of different lengths"):
+        ps.beam(build(kind, members, 5)[0], x, max_length=3, coverage=0.5)
+
+
+@each_kind
 def test_the_alignment_of_an_ensemble_is_the_mean_of_its_members(kind):
     model, x = build(kind, MEMBERS["an attended source"][:2], 5)
     y = model.element.conform(ragged(model, x)).values

@@ -146,7 +146,10 @@ class Ensemble(Face, nn.Module, ABC):
         if any(context.limit is not None for context in contexts):
             rows = [_limit(own, model.max_length) for model, own in zip(self.models, contexts, strict=True)]
             limit = self._bound(rows)
-        return Contexts(features.new_empty(len(features), 0), aligned_lengths=limit, members=contexts, widths=widths)
+        nothing = features.new_empty(len(features), 0)
+        # Where all attend to one source, search must know where it ends.
+        source = contexts[0].source_lengths
+        return Contexts(nothing, source_lengths=source, aligned_lengths=limit, members=contexts, widths=widths)
 
     def _split(self, features: Tensor, context: Context) -> list[Tensor]:
         """The features of each member."""
@@ -199,7 +202,13 @@ class Ensemble(Face, nn.Module, ABC):
     def _watch(self) -> None:
         for own, found in self._watched:
             if all(own):
-                found.append(torch.stack([each.pop() for each in own]).mean(0))
+                each = [weights.pop() for weights in own]
+                require(
+                    len({weights.shape for weights in each}) == 1,
+                    f"the members attend to sources of different lengths, {[weights.shape[-1] for weights in each]}, "
+                    "so their weights have no mean. Watch each member by itself.",
+                )
+                found.append(torch.stack(each).mean(0))
 
     def forward(self, context: Any = None, max_length: int | None = None) -> SequenceDistribution:
         """P(y | x), truncated to `max_length`, as a Pyro distribution; x may have any batch shape that members take."""

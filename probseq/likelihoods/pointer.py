@@ -27,6 +27,7 @@ class Pointer(LikelihoodPart):
     """
 
     takes_symbols: ClassVar[bool] = True
+    takes_copies: ClassVar[bool] = True
 
     def build(self, features: int, element: Element, symbols: int = 0) -> None:
         size = getattr(element, "size", None)

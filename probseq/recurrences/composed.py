@@ -56,6 +56,11 @@ class Stack(Part):
     def max_length(self) -> int | None:
         return min((n for n in map(_max_length, self.members) if n is not None), default=None)
 
+    @property
+    def copies(self) -> int | None:
+        """Those of the last member, whose features come last."""
+        return getattr(self.members[-1], "copies", None)
+
     def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, ...]:
         """One memory for each member."""
         flat = iter(memory)
@@ -141,6 +146,10 @@ class Positional(Part):
     @property
     def max_length(self) -> int | None:
         return _max_length(self.recurrence)
+
+    @property
+    def copies(self) -> int | None:
+        return getattr(self.recurrence, "copies", None)
 
     def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, Tensor]:
         """The memory of the recurrence, and how many inputs were read, (b,)."""

@@ -72,6 +72,10 @@ class SharedDropout(Part):
     def attends(self) -> bool:
         return attends(self.recurrence)
 
+    @property
+    def copies(self) -> int | None:
+        return getattr(self.recurrence, "copies", None)
+
     def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, Tensor | None, Tensor | None]:
         """The memory of the recurrence, and in training the masks (b, i) and (b, h)."""
         own = begun(self.recurrence, memory, batch)

@@ -19,6 +19,7 @@ from probseq.inference.search.live import Attention, Live, Pool, Trace, advance
 from probseq.inference.search.penalties import Normaliser, Ranking, as_normaliser
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
+from probseq.shapes import slot_mask
 
 WORTH_LEAVING = 8
 """Finished sources leave when they are one in so many: each time, the contexts of the others are copied."""
@@ -86,6 +87,10 @@ def beam(
         (state, alphabet, limit), attended = begin(model, context, max_length, "beam()", batch), None
     else:
         (state, alphabet, limit), attended = attention.of(lambda: begin(model, context, max_length, "beam()", batch))
+        # A batch without rows takes no step that could attend.
+        attention = attention if state.batch else None
+        if attention and attended is None:
+            raise ValueError("the model gave no attention weights, so nothing can be covered. Leave coverage at 0.")
     constraints = Constraints.of(model, alphabet, state.batch, limit, prefix, banned, allowed)
     ranking = Ranking(as_normaliser(length_penalty), coverage)
     search = _Beam(model, state.context, alphabet, limit, ranking, constraints, attention, width, n_best, groups)
@@ -121,9 +126,6 @@ class _Beam:
         self.sources = self.context.batch
         most = torch.full((self.sources,), self.max_length, device=device)
         self.most = most if self.context.limit is None else most.minimum(self.context.limit)
-        within, self.within = self.context.source_lengths, None
-        if self.attention is not None and within is not None and self.context.source is not None:
-            self.within = torch.arange(self.context.source.shape[1], device=device) < within.unsqueeze(1)
 
     def run(self, state: State, attended: Tensor | None, diversity: float) -> Hypotheses:
         """Step by step; sources leave when they are finished."""
@@ -170,8 +172,11 @@ class _Beam:
         return beams if self.groups == 1 else torch.div(beams, self.groups, rounding_mode="floor")
 
     def _score(self, live: Live, log_prob: Float[Tensor, "n k"], decisions: int) -> Float[Tensor, "n k"]:
-        attended = None if live.attended is None else live.attended.view(*log_prob.shape, live.attended.shape[1])
-        within = None if self.within is None else self.within[self._source(live.beams)].unsqueeze(1)
+        if live.attended is None:
+            return self.ranking.score(log_prob, decisions, None, None)
+        attended, within = live.attended.view(*log_prob.shape, live.attended.shape[1]), self.context.source_lengths
+        if within is not None:
+            within = slot_mask(within[self._source(live.beams)], attended.shape[2]).unsqueeze(1)
         return self.ranking.score(log_prob, decisions, attended, within)
 
     def _done(self, beams: Tensor, pool: Pool, log_prob: Float[Tensor, "n k"], read: int) -> Bool[Tensor, " n"]:

@@ -137,14 +137,12 @@ class Attention:
                 f"to a source; got {type(model).__name__}. Leave coverage at 0."
             )
 
-    def of(self, call: Callable[[], Any]) -> tuple[Any, Float[Tensor, "b s"]]:
+    def of(self, call: Callable[[], Any]) -> tuple[Any, Float[Tensor, "b s"] | None]:
         """What `call` gives, and the weights (b, s) of the coming step: those of the last that it computed."""
         assert self.watch is not None
         with self.watch() as weights:
             result = call()
-        if not weights:
-            raise ValueError("the model gave no attention weights, so nothing can be covered. Leave coverage at 0.")
-        return result, weights[-1][:, -1]
+        return result, weights[-1][:, -1] if weights else None
 
 
 def advance(
@@ -155,4 +153,4 @@ def advance(
     if attention is None:
         return model.extend(state, y)[1], attended
     (_, state), weights = attention.of(lambda: model.extend(state, y))
-    return state, weights if attended is None else attended + weights
+    return state, weights if attended is None or weights is None else attended + weights
