@@ -292,6 +292,8 @@ def test_what_does_not_go_together_is_refused():
         ps.Attentive(ps.Attentive(ps.LSTM(4)))
     with pytest.raises(ValueError, match="needs a recurrence part"):
         ps.Bidirectional(ps.Attentive(ps.LSTM(4)))
+    with pytest.raises(ValueError, match="no element is skipped; got 3, 1 and 2"):
+        ps.Convolutional(ps.Unidirectional(ps.GRU(2)), 3, window=1, stride=2)
     with pytest.raises(ValueError, match="Aligned needs features for each"):
         ps.Aligned(ps.Reals(2), ps.Convolutional(ps.Unidirectional(ps.GRU(2)), 3, stride=2))
     with pytest.raises(ValueError, match=r"Attentive\(…, copies=3\)"):
