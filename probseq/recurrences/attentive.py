@@ -184,7 +184,7 @@ class Attentive(Part):
         """The weight (b, n, v) that falls on each symbol of the target; that on others falls away."""
         symbols = context.source_symbols
         if symbols is None:
-            raise ValueError("copies= needs the symbols of the source. Let Source read Tokens(…), without a stride.")
+            raise ValueError("copies= needs a source of symbols. Let Source read Tokens(…), without a stride.")
         within = symbols < self.copies  # type: ignore[operator]
         index = torch.where(within, symbols, 0).unsqueeze(1).expand_as(weights)
         own = torch.where(within.unsqueeze(1), weights, 0.0)
