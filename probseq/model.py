@@ -396,5 +396,5 @@ class SequenceModel(Face, nn.Module):
             return SequenceDistribution(self, self.encode(context), max_length)
         x = torch.as_tensor(context)
         shape = tuple(x.shape[: x.ndim - self.context.event_dims])
-        flat = x.reshape(-1, *x.shape[len(shape) :])
+        flat = x.reshape(torch.Size(shape).numel(), *x.shape[len(shape) :])
         return SequenceDistribution(self, self.encode(flat), max_length, shape)

@@ -104,6 +104,20 @@ def test_an_empty_source_gives_nothing_to_look_at(score, feed):
     assert abs(float(law.log_mass)) < 1e-10
 
 
+def test_local_attention_knows_its_place_in_half_precision():
+    model = assemble(ps.Attentive(ps.LSTM(4), local=2.0)).float()
+    long = ps.Sequences.of([[0, 2, 1, 1] * 200] * 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model.alignments(Y, long)
+    assert float((rough - model.alignments(Y, long)).abs().sum(-1).max()) < 0.5
+
+
+def test_a_law_given_an_empty_source_that_is_a_tensor():
+    model = assemble(ps.Attentive(ps.LSTM(4)))
+    none = torch.zeros(4, 0, dtype=torch.int64)
+    torch.testing.assert_close(model(none, 4).log_prob(Y.dense(4)), model.log_prob(Y, none))
+
+
 def test_stepping_attends_as_the_fused_pass_does():
     for feed in (False, True):
         model = assemble(ps.Stack((ps.Attentive(ps.LSTM(3), feed=feed), ps.Attentive(ps.GRU(3), "additive"))))
@@ -159,6 +173,18 @@ def test_pointer_mixes_what_is_chosen_with_what_is_copied():
     outcomes = torch.tensor([1, 0, 3])
     by_hand = expected.gather(1, outcomes.unsqueeze(1)).log().sum()
     torch.testing.assert_close(model.log_prob(y, x)[0], by_hand, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("gate", [-300.0, 300.0])
+def test_a_gate_that_is_all_but_shut_leaves_finite_nats_and_gradients(gate):
+    model = assemble(ps.Attentive(ps.LSTM(4), copies=3), ps.Pointer()).float()
+    with torch.no_grad():
+        model.likelihood.gate.bias.fill_(gate)
+    found = model.log_prob(Y, X)
+    assert bool(torch.isfinite(found).all())
+    found.sum().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters())
+    assert abs(float(ps.exact(model.double(), 3, X.select([0])).log_mass)) < 1e-10
 
 
 def test_pointer_copies_symbols_that_were_never_seen_in_training():
@@ -266,6 +292,8 @@ def test_what_does_not_go_together_is_refused():
         ps.Attentive(ps.Attentive(ps.LSTM(4)))
     with pytest.raises(ValueError, match="needs a recurrence part"):
         ps.Bidirectional(ps.Attentive(ps.LSTM(4)))
+    with pytest.raises(ValueError, match="no element is skipped; got 3, 1 and 2"):
+        ps.Convolutional(ps.Unidirectional(ps.GRU(2)), 3, window=1, stride=2)
     with pytest.raises(ValueError, match="Aligned needs features for each"):
         ps.Aligned(ps.Reals(2), ps.Convolutional(ps.Unidirectional(ps.GRU(2)), 3, stride=2))
     with pytest.raises(ValueError, match=r"Attentive\(…, copies=3\)"):

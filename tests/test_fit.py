@@ -173,6 +173,22 @@ def test_batches_hold_every_sequence_once(world):
     assert sorted(seen) == list(range(97))
 
 
+def test_a_long_x_counts_as_much_as_a_long_y():
+    y = corpus(97)
+    x = ps.Sequences.of([[0] * (int(n) * 37 % 50) for n in range(97)])
+    encoded = ps.Context(torch.zeros(97, 0), source=torch.zeros(97, 50, 1), source_lengths=x.lengths)
+    for context in (x, (torch.zeros(97, 2), x), encoded):
+        batches = Batches(Data.of((y, context)), 64, None, seed=3)
+        for epoch in range(3):
+            order = batches.indices(epoch)
+            assert sorted(torch.cat(order).tolist()) == list(range(97))
+            for index in order:
+                longer = int(torch.maximum(y.lengths[index], x.lengths[index]).max())
+                assert len(index) == 1 or len(index) * (longer + 1) <= 64
+    plain, beside = (Batches(Data.of(data), None, 10, seed=3).indices(0) for data in (y, (y, x)))
+    assert [index.tolist() for index in plain] == [index.tolist() for index in beside]
+
+
 def test_batches_of_any_lengths_hold_every_sequence_once_in_an_order_of_their_own():
     data = Data.of(corpus(97))
     batches = Batches(data, None, 10, seed=3, bucket=False)

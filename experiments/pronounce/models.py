@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import time
@@ -44,12 +45,12 @@ class Settings:
     size: int = 256
     layers: int = 1
     dim: int = 64
-    dropout: float = 0.3
+    dropout: float = 0.15
     attention: Any = "general"
     epochs: int = 30
     batch_size: int = 32
     learning_rate: float = 3e-3
-    smoothing: float = 0.1
+    smoothing: float = 0.0
     average: float | None = None
 
     def without_attention(self) -> Settings:
@@ -160,18 +161,18 @@ class Task:
     few: int | None = None
 
 
-def load(task: Task) -> Pronunciations:
-    """The words of a task."""
-    decompose = task.data in DECOMPOSED
-    data = pronunciations() if task.data == "cmudict" else sigmorphon2020(task.data, decompose)
-    if task.few is None:
+@functools.cache
+def load(name: str, few: int | None) -> Pronunciations:
+    """The words of "cmudict", or of a language; `few` of them, or all."""
+    data = pronunciations() if name == "cmudict" else sigmorphon2020(name, decompose=name in DECOMPOSED)
+    if few is None:
         return data
 
     def first(pairs: Pairs) -> Pairs:
-        index = torch.arange(min(task.few or 0, len(pairs.y)))
+        index = torch.arange(min(few, len(pairs.y)))
         return Pairs(pairs.y.select(index), pairs.x.select(index))  # type: ignore[union-attr]
 
-    held = [dict(list(part.items())[: task.few // 4]) for part in (data.validation_references, data.test_references)]
+    held = [dict(list(part.items())[: few // 4]) for part in (data.validation_references, data.test_references)]
     return replace(
         data, train=first(data.train), validation=first(data.validation), test=first(data.test),
         validation_references=held[0], test_references=held[1],
@@ -184,7 +185,7 @@ def perform(task: Task, folder: Path) -> dict[str, Any]:
     place = folder / f"{task.data}-{task.name}-{task.seed}"
     if (place / "trained.json").exists():
         return json.loads((place / "trained.json").read_text())
-    data = load(task)
+    data = load(task.data, task.few)
     model = assemble(data, task.settings, task.seed)
     trained = train(model, data, task.settings, task.seed)
     ps.save(model, place)

@@ -18,7 +18,7 @@ from experiments.report import destination, table, write
 from experiments.transduction import Judged
 from probseq.datasets.pronunciations import Pronunciations
 
-FULL = Settings(size=256, dropout=0.2, epochs=8, batch_size=64, smoothing=0.1)
+FULL = Settings(size=512, dropout=0.15, epochs=8, batch_size=64, learning_rate=2e-3)
 SMOKE = Settings(size=16, dim=8, epochs=1)
 BUCKETS = ((1, 5), (6, 7), (8, 9), (10, 11), (12, 99))
 """Lengths of words, first and last."""
@@ -99,7 +99,7 @@ def study(
     """Train both models and measure them; the results, the model that attends, and the words."""
     chosen = {"attention": settings, "fixed": settings.without_attention()}
     tasks = [Task("cmudict", name, own, seed, few) for name, own in chosen.items()]
-    data = load(tasks[0])
+    data = load("cmudict", few)
     results: dict[str, Any] = {}
     models = {}
     for task, (model, trained) in zip(tasks, perform_all(tasks, folder, workers), strict=True):

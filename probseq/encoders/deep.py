@@ -107,7 +107,7 @@ class Convolutional(Part):
         inputs: (b, t, i). lengths: (b,). features: (b, ⌈t / stride⌉, h). summary: that of the encoder.
 
     Raises:
-        ValueError: no encoder; size or stride below 1, or a window that is not odd.
+        ValueError: no encoder; size or stride below 1, a window that is not odd, or a stride above it.
     """
 
     encoder: Any
@@ -124,9 +124,9 @@ class Convolutional(Part):
             f"Convolutional takes an encoder that keeps all its inputs; got {self.encoder!r}. Use Deep for several.",
         )
         require(
-            min(self.size, self.stride) >= 1 and self.window >= 1 and self.window % 2 == 1,
-            f"Convolutional needs size ≥ 1, an odd window and stride ≥ 1; got {self.size}, {self.window}, "
-            f"{self.stride}.",
+            self.size >= 1 and self.window % 2 == 1 and self.window >= self.stride >= 1,
+            f"Convolutional needs size ≥ 1, an odd window, and 1 ≤ stride ≤ window, so that no element is skipped; got "
+            f"{self.size}, {self.window} and {self.stride}.",
         )
 
     @property

@@ -49,12 +49,11 @@ class Pointer(LikelihoodPart):
         """Normalised log-probabilities; the end, if it is a symbol, comes last."""
         hidden, copied = features.split([self.own, self.end], -1)
         gate, copied = at_least_float32(self.gate(hidden)), at_least_float32(copied)
-        # 1 − g m, by a sum that does not cancel where m = 1.
-        left = torch.sigmoid(-gate) + torch.sigmoid(gate) * (1 - copied.sum(-1, keepdim=True)).clamp(min=0)
-        chosen = self.raw(hidden).log_softmax(-1) + left.log()
-        # No weight has log −∞, through which no gradient may go.
-        some = copied > 0
-        log_copied = torch.where(some, torch.where(some, copied, 1.0).log(), -torch.inf) + F.logsigmoid(gate)
+        log_gate = F.logsigmoid(gate)
+        # 1 − g m, by a sum that neither cancels where m = 1 nor underflows where the gate is all but shut.
+        lost = (1 - copied.sum(-1, keepdim=True)).clamp(min=0)
+        chosen = self.raw(hidden).log_softmax(-1) + torch.logaddexp(F.logsigmoid(-gate), _log(lost) + log_gate)
+        log_copied = _log(copied) + log_gate
         ends = chosen.shape[-1] - self.end
         return torch.logaddexp(chosen, F.pad(log_copied, (0, ends), value=-torch.inf))
 
@@ -68,3 +67,9 @@ class Pointer(LikelihoodPart):
         """A mixture of laws over symbols is one law over symbols."""
         joint = self.logits(features) + log_weights.unsqueeze(-1)
         return dist.Categorical(logits=joint.logsumexp(-2), validate_args=False)
+
+
+def _log(weights: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
+    """The log of weights; no weight has −∞, through which no gradient may go."""
+    some = weights > 0
+    return torch.where(some, torch.where(some, weights, 1.0).log(), -torch.inf)

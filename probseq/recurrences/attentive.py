@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probseq.context import Context
+from probseq.numerics import at_least_float32
 from probseq.part import Part, attends, begun, require
 from probseq.shapes import slot_mask
 from probseq.structure import ATTENDS, INPUT, OUTPUT, SOURCE, Links, Place, recurrence_links, renamed
@@ -58,7 +59,8 @@ class Attention(nn.Module):
 
     def _distance(self, hidden: Tensor, lengths: Tensor, width: int) -> Tensor:
         """(s − p)² / 2σ² from a learned centre p = S · sigmoid(v·tanh(W h))."""
-        centre = lengths.view(-1, 1, 1) * torch.sigmoid(self.place(hidden)) - 0.5  # type: ignore[misc]
+        # 16 bits cannot tell places above 256 apart.
+        centre = lengths.view(-1, 1, 1) * torch.sigmoid(at_least_float32(self.place(hidden))) - 0.5  # type: ignore[misc]
         places = torch.arange(width, device=hidden.device)
         return 2 * ((places - centre) / self.local).square()  # type: ignore[operator]
 
@@ -182,7 +184,7 @@ class Attentive(Part):
         """The weight (b, n, v) that falls on each symbol of the target; that on others falls away."""
         symbols = context.source_symbols
         if symbols is None:
-            raise ValueError("copies= needs a source of symbols. Let Source read Tokens(…).")
+            raise ValueError("copies= needs a source of symbols. Let Source read Tokens(…), without a stride.")
         within = symbols < self.copies  # type: ignore[operator]
         index = torch.where(within, symbols, 0).unsqueeze(1).expand_as(weights)
         own = torch.where(within.unsqueeze(1), weights, 0.0)

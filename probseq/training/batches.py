@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from probseq.context import Context
 from probseq.rows import count_rows, from_list, place, select_rows
 from probseq.sequences import Sequences
 
@@ -73,9 +74,9 @@ class Batch:
 class Batches:
     """All sequences once an epoch, in batches of similar lengths, in an order fixed by seed and epoch.
 
-    A batch holds at most `tokens` padded slots (one more than its elements a sequence, for the end), and at most
-    `size` sequences, but one sequence at least. Each process takes every `world`-th batch; where the number does
-    not divide, the last are repeated with weight 0.
+    A batch holds at most `tokens` padded slots (one more than its elements a sequence, for the end), of y and of any
+    sequence x that goes with it, and at most `size` sequences, but one sequence at least. Each process takes every
+    `world`-th batch; where the number does not divide, the last are repeated with weight 0.
 
     Args:
         data: the data set.
@@ -88,9 +89,7 @@ class Batches:
         ValueError: tokens or size below 1; without `bucket`, tokens, or no size.
     """
 
-    def __init__(
-        self, data: Data, tokens: int | None, size: int | None, seed: int | None, bucket: bool = True
-    ) -> None:
+    def __init__(self, data: Data, tokens: int | None, size: int | None, seed: int | None, bucket: bool = True) -> None:
         for name, value in (("batch_tokens", tokens), ("batch_size", size)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more; got {value}.")
@@ -105,7 +104,11 @@ class Batches:
         """Batches of this process that the trainer has done in this epoch."""
         self.resume_at = 0
         # The cut points depend on the sorted lengths alone, so they are the same in every epoch.
-        self.cuts = self._cut(data.sequences.lengths.sort().values.tolist())
+        self.lengths = data.sequences.lengths
+        if tokens is not None:
+            # A short y may have an x that fills the memory.
+            self.lengths = self.lengths.maximum(_longest(data.context, len(data.sequences)))
+        self.cuts = self._cut(self.lengths.sort().values.tolist())
 
     def __len__(self) -> int:
         return -(-len(self.cuts) // self.world)
@@ -123,7 +126,7 @@ class Batches:
 
     def indices(self, epoch: int) -> list[Int[Tensor, " n"]]:
         """The sequences of every batch of an epoch, of all processes."""
-        lengths = self.data.sequences.lengths
+        lengths = self.lengths
         if self.seed is None:
             order = lengths.argsort(stable=True)
             return [order[a:b] for a, b in self.cuts]
@@ -158,3 +161,17 @@ class Batches:
                 f"batch sizes make {len(self)}. Resume with the ones it was begun with."
             )
         self.epoch, self.resume_at = state_dict["epoch"], state_dict["taken"]
+
+
+def _longest(x: Any, rows: int) -> Int[Tensor, " n"]:
+    """On the host, how many elements the longest of the sequences has that each row of x holds."""
+    lengths = torch.zeros(rows, dtype=torch.int64)
+    if isinstance(x, tuple):
+        for member in x:
+            lengths = torch.maximum(lengths, _longest(member, rows))
+    elif isinstance(x, Sequences):
+        lengths = x.lengths
+    elif isinstance(x, Context):
+        for own in (x.source_lengths, x.aligned_lengths):
+            lengths = lengths if own is None else torch.maximum(lengths, own.cpu())
+    return lengths

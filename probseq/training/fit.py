@@ -182,7 +182,8 @@ def fit(
         directory: where best.ckpt, last.ckpt and logs go; None keeps nothing on disk.
         resume: go on from last.ckpt in the directory. N + M epochs are then N + M at once, to the bit on CPU.
         seed: of the order of the batches and of dropout.
-        batch_tokens, batch_size: a batch holds at most so many padded slots, and so many sequences; None: no bound.
+        batch_tokens, batch_size: a batch holds at most so many padded slots, of y and of a sequence x, and so many
+            sequences; None: no bound.
         bucket: sequences of similar lengths stand in a batch together, which wastes no padding; without it, any do,
             `batch_size` of them, whose gradient is less of one kind: better where the length says much of the rest.
         accumulate: batches for one optimiser step.

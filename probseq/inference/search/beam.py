@@ -102,7 +102,7 @@ def _check_sizes(width: int, n_best: int, coverage: float, groups: int, diversit
         raise ValueError(f"beam() needs width ≥ 1 and n_best ≥ 1; got {width} and {n_best}.")
     if groups < 1 or width % groups:
         raise ValueError(f"groups must divide the width; got {groups} groups of a beam of {width}.")
-    if coverage < 0 or diversity < 0:
+    if not (coverage >= 0 and diversity >= 0):
         raise ValueError(f"coverage and diversity must be 0 or more; got {coverage} and {diversity}.")
 
 
