@@ -596,7 +596,8 @@ def test_what_cannot_be_searched_says_so():
     for name, engine in (("beam", ps.beam), ("greedy", ps.greedy), ("tempered", ps.tempered)):
         with pytest.raises(ValueError, match=rf"{name}\(\) needs a discrete element; got Reals\(dim=2\). Use sample"):
             engine(reals)
-    for bad in ({"width": 0}, {"n_best": 0}, {"width": 5, "groups": 2}, {"coverage": -1.0}, {"max_length": -1}):
+    sizes = ({"width": 0}, {"n_best": 0}, {"width": 5, "groups": 2}, {"max_length": -1})
+    for bad in (*sizes, {"coverage": -1.0}, {"coverage": float("nan")}):
         with pytest.raises(ValueError, match="got"):
             ps.beam(m, c, **bad)
     with pytest.raises(ValueError, match="attends to nothing"):
