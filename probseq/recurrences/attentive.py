@@ -89,7 +89,7 @@ class Attentive(Part):
 
     Raises:
         ValueError: no recurrence, another score, a number out of its range; when built, nothing to attend to, or
-            with "dot" another width than the source's.
+            with "dot" another width than the source's; when called, `copies` and a source without symbols.
     """
 
     recurrence: Any
