@@ -36,11 +36,11 @@ class Settings:
     precision: str = "32-true"
     seed: int = 0
 
-    def model(self, symbols: int) -> ps.SequenceModel:
+    def model(self, symbols: str) -> ps.SequenceModel:
         """The untrained network."""
         torch.manual_seed(self.seed)
         return ps.SequenceModel(
-            ps.Tokens(symbols, dim=self.dim, dropout=self.embedding_dropout),
+            ps.Tokens(len(symbols), dim=self.dim, dropout=self.embedding_dropout, symbols=symbols),
             ps.LSTM(self.size, layers=self.layers, dropout=self.dropout),
             ps.Categorical(),
             ps.EndSymbol(),
@@ -109,7 +109,7 @@ def study(
 def train(data: Texts, settings: Settings, directory: Path | None = None, progress: bool = True) -> Trained:
     """Fit a network by maximum likelihood, with the best weights on the validation words."""
     training, validation, _ = data.sequences()
-    model = settings.model(len(data.alphabet))
+    model = settings.model(data.alphabet.symbols)
     start = time.perf_counter()
     result = ps.fit(
         model,

@@ -68,17 +68,24 @@ class Tokens(_Space):
         dim: the width of the embedding.
         dropout: the share of embedding entries zeroed in training.
         feedback: whether an element is read back in; without it the elements are independent given x and the end.
+        symbols: the characters that the numbers stand for, in order, so that questions may be asked in letters; None
+            where there are no such.
 
     Raises:
-        ValueError: size or dim below 1, or dropout outside [0, 1).
+        ValueError: size or dim below 1, dropout outside [0, 1), or symbols that are not `size` different characters.
     """
 
     size: int
     dim: int = 64
     dropout: float = 0.0
     feedback: bool = True
+    symbols: str | None = None
 
     def __post_init__(self) -> None:
+        require(
+            self.symbols is None or len(set(self.symbols)) == len(self.symbols) == self.size,
+            f"symbols must be {self.size} different characters, one for each token; got {self.symbols!r}.",
+        )
         require(self.size >= 1 and self.dim >= 1, f"Tokens needs size ≥ 1 and dim ≥ 1; got {self.size}, {self.dim}.")
         require(0 <= self.dropout < 1, f"dropout must lie in [0, 1); got {self.dropout}.")
 

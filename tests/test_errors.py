@@ -178,3 +178,10 @@ def test_a_context_of_another_batch_or_length():
     for engine in (ps.score, ps.exposure):
         with pytest.raises(ValueError, match=r"sequence 0 has 2 elements, but its x .* has 1"):
             engine(model, y, ps.Sequences.of([[0]]))
+
+
+def test_symbols_must_be_as_many_different_characters_as_there_are_tokens():
+    assert ps.Tokens(3, symbols="abc").symbols == "abc"
+    for symbols in ("ab", "abb", "abcd"):
+        with pytest.raises(ValueError, match=r"3 different characters.*got '" + symbols):
+            ps.Tokens(3, symbols=symbols)
