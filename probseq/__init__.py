@@ -16,15 +16,22 @@ from probseq.evaluation import Exposure, exposure
 from probseq.grids import raster, unraster
 from probseq.inference import (
     Enumeration,
+    ExactLookahead,
+    Gap,
     Hypotheses,
+    Infilled,
+    LearnedLookahead,
     LengthNormalisation,
     LengthPenalty,
     Normaliser,
+    Pattern,
     Score,
     beam,
     edit_distance,
+    evidence_bounds,
     exact,
     greedy,
+    infill,
     minimum_bayes_risk,
     sample,
     score,
@@ -59,13 +66,13 @@ from probseq.recurrences import (
     Stack,
     Unrolled,
 )
-from probseq.saving import SaveError, load, save
+from probseq.saving import SaveError, load, load_lookahead, save, save_lookahead
 from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength
 
 if TYPE_CHECKING:
     from probseq import graph
-    from probseq.training import FitResult, NonFiniteLossError, fit
+    from probseq.training import FitResult, NonFiniteLossError, fit, train_lookahead
 
 __all__ = [
     "GRU",
@@ -86,17 +93,21 @@ __all__ = [
     "Elman",
     "EndSymbol",
     "Enumeration",
+    "ExactLookahead",
     "Exposure",
     "FitResult",
     "FixedLength",
     "FreeRunning",
+    "Gap",
     "Gaussian",
     "Grid",
     "GridEncoder",
     "Hypotheses",
+    "Infilled",
     "LabelSmoothing",
     "Labels",
     "Leaky",
+    "LearnedLookahead",
     "LengthNormalisation",
     "LengthPenalty",
     "LengthStop",
@@ -108,6 +119,7 @@ __all__ = [
     "Objective",
     "Parametric",
     "Part",
+    "Pattern",
     "PlannedLength",
     "Pointer",
     "Positional",
@@ -135,23 +147,28 @@ __all__ = [
     "average",
     "beam",
     "edit_distance",
+    "evidence_bounds",
     "exact",
     "exposure",
     "fit",
     "graph",
     "greedy",
+    "infill",
     "load",
+    "load_lookahead",
     "minimum_bayes_risk",
     "raster",
     "recipes",
     "sample",
     "save",
+    "save_lookahead",
     "score",
     "tempered",
+    "train_lookahead",
     "unraster",
 ]
 
-_TRAINING = ("FitResult", "NonFiniteLossError", "fit")
+_TRAINING = ("FitResult", "NonFiniteLossError", "fit", "train_lookahead")
 
 
 def __getattr__(name: str) -> Any:

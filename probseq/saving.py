@@ -14,16 +14,18 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
 
 from probseq import contexts, elements, encoders, likelihoods, recurrences, stops
+from probseq.inference.infilling import LearnedLookahead
 from probseq.model import SequenceModel
 from probseq.part import Part
 
 FORMAT = 1
 CONFIG = "config.json"
+LOOKAHEAD = "lookahead.safetensors"
 
 
 class SaveError(Exception):
@@ -106,6 +108,42 @@ def load(folder: str | Path, parts: Sequence[type[Part]] = (), device: Any = "cp
     except (RuntimeError, SafetensorError) as error:
         raise SaveError(f"{path} does not hold the weights of the model in {CONFIG}: {error}") from error
     return model.to(device)
+
+
+def save_lookahead(lookahead: LearnedLookahead, folder: str | Path) -> Path:
+    """Write `lookahead.safetensors` to `folder`, whole or not at all; the folder may be that of a saved model.
+
+    Raises:
+        SaveError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    sizes = {name: str(getattr(lookahead, name)) for name in ("features", "symbols", "size")}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in lookahead.state_dict().items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / LOOKAHEAD, dump_weights(weights, {"probseq": "LearnedLookahead", **sizes}))
+    except OSError as error:
+        raise SaveError(f"{folder / LOOKAHEAD} was not saved: {error}.") from error
+    return folder
+
+
+def load_lookahead(folder: str | Path, device: Any = "cpu") -> LearnedLookahead:
+    """Read a saved look ahead.
+
+    Raises:
+        SaveError: none stands there, or it is foreign or damaged.
+    """
+    path = Path(folder) / LOOKAHEAD
+    if not path.is_file():
+        raise SaveError(f"{folder} holds no lookahead: it has no {LOOKAHEAD}.")
+    try:
+        with safe_open(path, "pt") as file:
+            sizes = file.metadata() or {}
+            lookahead = LearnedLookahead(int(sizes["features"]), int(sizes["symbols"]), int(sizes["size"]))
+            lookahead.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (KeyError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+        raise SaveError(f"{path} is no lookahead, or damaged: {error!r}. Train it again.") from error
+    return lookahead.eval().requires_grad_(False).to(device)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,15 @@
 """Engines that answer questions about any model, by its contract alone."""
 
 from probseq.inference.exact import Enumeration, exact
+from probseq.inference.infilling import (
+    ExactLookahead,
+    Gap,
+    Infilled,
+    LearnedLookahead,
+    Pattern,
+    evidence_bounds,
+    infill,
+)
 from probseq.inference.sample import sample
 from probseq.inference.score import Score, score
 from probseq.inference.search import (
@@ -17,15 +26,22 @@ from probseq.inference.search import (
 
 __all__ = [
     "Enumeration",
+    "ExactLookahead",
+    "Gap",
     "Hypotheses",
+    "Infilled",
+    "LearnedLookahead",
     "LengthNormalisation",
     "LengthPenalty",
     "Normaliser",
+    "Pattern",
     "Score",
     "beam",
     "edit_distance",
+    "evidence_bounds",
     "exact",
     "greedy",
+    "infill",
     "minimum_bayes_risk",
     "sample",
     "score",

@@ -66,16 +66,16 @@ def walk_segments(
     check_batch(y, state.context)
     y = y.to(state.features.device)
     for begin in range(0, max(y.values.shape[1], 1), segment):
-        piece = _piece(y, begin, segment)
+        part = piece(y, begin, segment)
         if checkpoint:
-            log_prob, state = recompute(_score_piece, model, state, piece, begin, use_reentrant=False)  # type: ignore[misc]
+            log_prob, state = recompute(score_piece, model, state, part, begin, use_reentrant=False)  # type: ignore[misc]
         else:
-            log_prob, state = _score_piece(model, state, piece, begin)
+            log_prob, state = score_piece(model, state, part, begin)
         yield log_prob
         state = _cut(state) if detach else state
 
 
-def _piece(y: Sequences, begin: int, segment: int) -> Sequences:
+def piece(y: Sequences, begin: int, segment: int) -> Sequences:
     """The elements from `begin` on, `segment` at most; an end belongs to the piece that holds the last element."""
     values = y.values[:, begin : begin + segment]
     lengths = (y.lengths - begin).clamp(0, values.shape[1])
@@ -83,7 +83,8 @@ def _piece(y: Sequences, begin: int, segment: int) -> Sequences:
     return Sequences(values, lengths, y.ended & here)
 
 
-def _score_piece(model: Autoregressive, state: State, y: Sequences, begin: int) -> tuple[Tensor, State]:
+def score_piece(model: Autoregressive, state: State, y: Sequences, begin: int) -> tuple[Float[Tensor, " b"], State]:
+    """What a piece of sequences of which `begin` elements were read adds to log P(y | x), and the state after it."""
     features, after = model.extend(state, y.values)
     features = torch.cat([state.features.unsqueeze(1), features], 1)
     return score_features(model, features, state.context, y, begin).log_prob, _compact(after)

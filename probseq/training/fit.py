@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from probseq.sequences import Sequences
 from probseq.training.averaging import Averaging
 from probseq.training.batches import Batches, Data
 from probseq.training.module import MaximumLikelihood
+from probseq.training.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,7 @@ def fit(
         rhythm = _Rhythm(every, seed, last if directory else None, anew=not resume)
         # Before the rhythm, which may write a checkpoint after a step that the average must have seen.
         averaging = [] if average is None else [Averaging(average)]
-        stack.enter_context(_quiet())
+        stack.enter_context(quiet())
         trainer = L.Trainer(
             max_epochs=max_epochs, max_time=max_time, accelerator=accelerator, devices=devices, num_nodes=num_nodes,
             strategy=strategy, precision=precision, accumulate_grad_batches=accumulate, gradient_clip_val=gradient_clip,
@@ -344,20 +343,6 @@ def _loggers(folder: Path) -> list[Any]:
     with contextlib.suppress(ModuleNotFoundError):
         loggers.append(TensorBoardLogger(folder, name="tensorboard"))
     return loggers
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's remarks on hardware and loaders, which do not apply to these batches."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextlib.contextmanager
