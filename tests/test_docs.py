@@ -64,3 +64,12 @@ def test_the_search_page_runs():
     drawn = names["drawn"]
     torch.testing.assert_close(drawn.log_prob, names["model"].log_prob(drawn.sequences), rtol=0, atol=1e-10)
     assert all(word.startswith("str") for word in names["letters"].decode(names["chosen"].sequences))
+
+
+def test_the_infill_page_runs():
+    names = {}
+    for block in blocks("docs/infill.md"):
+        exec(compile(block, "docs/infill.md", "exec"), names)
+    found = names["found"]
+    assert len(found) == 2
+    assert bool((names["low"] <= 0).all() and torch.isfinite(names["high"]).all())

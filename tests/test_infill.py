@@ -429,3 +429,17 @@ def test_errors_say_what_to_do():
     real = model(ps.Reals(1), ps.GRU(4), ps.Gaussian(), ps.FixedLength(3))
     with pytest.raises(ValueError, match=r"lookahead.*needs a discrete element"):
         ps.infill(real, [[0.0], None, [1.0]], lookahead=ps.ExactLookahead())
+
+
+def test_the_tail_of_the_weights_is_told_by_its_shape():
+    generator = torch.Generator().manual_seed(0)
+    for shape in (0.3, 0.9, 1.5):
+        log_weight = -shape * torch.rand(20_000, generator=generator, dtype=torch.float64).log()
+        none = torch.zeros(1, dtype=torch.float64)
+        found = ps.Infilled(
+            ps.Sequences(torch.zeros(20_000, 1), [1] * 20_000), torch.zeros(20_000, dtype=torch.int64),
+            log_weight.log_softmax(0), none, none + 0.01, torch.tensor([False]), torch.tensor([-1]), None,
+        )  # fmt: skip
+        # Three standard errors, (1 + k) / √M, of M = 3 √n values in the tail.
+        assert abs(float(found.pareto_k) - shape) < 3 * (1 + shape) / (3 * 20_000**0.5) ** 0.5
+        assert bool(found.reliable) == (shape < 0.7)

@@ -80,6 +80,7 @@ class Infilled:
 
         Source: Vehtari et al., Pareto smoothed importance sampling, 2024.
         """
+        import numpy as np
         from arviz_stats.base import array_stats  # seconds to import
 
         found = torch.full_like(self.log_evidence, torch.nan)
@@ -89,7 +90,8 @@ class Infilled:
             if bool(self.exact[row]) or len(logs) < 25:
                 continue
             flat = float(logs.max() - logs.min()) < 1e-6
-            found[row] = -torch.inf if flat else float(array_stats.psislw(-logs.cpu().numpy())[1])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found[row] = -torch.inf if flat else float(array_stats.psislw(-logs.cpu().numpy())[1])
         return found
 
     @cached_property
