@@ -1,6 +1,7 @@
 """Engines that answer questions about any model, by its contract alone."""
 
 from probseq.inference.exact import Enumeration, exact
+from probseq.inference.missing import MarginalEstimate, marginal_log_prob
 from probseq.inference.sample import sample
 from probseq.inference.score import Score, score
 from probseq.inference.search import (
@@ -20,12 +21,14 @@ __all__ = [
     "Hypotheses",
     "LengthNormalisation",
     "LengthPenalty",
+    "MarginalEstimate",
     "Normaliser",
     "Score",
     "beam",
     "edit_distance",
     "exact",
     "greedy",
+    "marginal_log_prob",
     "minimum_bayes_risk",
     "sample",
     "score",
