@@ -64,3 +64,20 @@ def test_the_search_page_runs():
     drawn = names["drawn"]
     torch.testing.assert_close(drawn.log_prob, names["model"].log_prob(drawn.sequences), rtol=0, atol=1e-10)
     assert all(word.startswith("str") for word in names["letters"].decode(names["chosen"].sequences))
+
+
+def test_the_comparison_page_runs():
+    names = {}
+    for block in blocks("docs/comparison.md"):
+        exec(compile(block, "docs/comparison.md", "exec"), names)
+    assert names["found"].standard_error < names["found"].plain_error / 2
+    assert names["test_of"].p_value < 0.01
+
+
+def test_the_missing_values_of_the_training_page_run():
+    names = {}
+    for block in blocks("docs/training.md"):
+        if "MissingValues" in block:
+            exec(compile(block, "docs/training.md", "exec"), names)
+    whole = names["model"].log_prob(names["y"].select([1]))
+    torch.testing.assert_close(names["marginal"].log_prob[1:], whole.detach())
