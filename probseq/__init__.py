@@ -12,7 +12,18 @@ from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
 from probseq.ensembles import Mixture, ProductOfSteps, average
-from probseq.evaluation import Exposure, exposure
+from probseq.evaluation import (
+    Divergence,
+    EntropyDrift,
+    EntropyRate,
+    Exposure,
+    TwoSample,
+    entropy_drift,
+    entropy_rate,
+    exposure,
+    kl,
+    two_sample,
+)
 from probseq.grids import raster, unraster
 from probseq.inference import (
     Enumeration,
@@ -23,6 +34,7 @@ from probseq.inference import (
     LearnedLookahead,
     LengthNormalisation,
     LengthPenalty,
+    MarginalEstimate,
     Normaliser,
     Pattern,
     Score,
@@ -32,6 +44,7 @@ from probseq.inference import (
     exact,
     greedy,
     infill,
+    marginal_log_prob,
     minimum_bayes_risk,
     sample,
     score,
@@ -43,6 +56,7 @@ from probseq.nextstep import NextStep
 from probseq.objectives import (
     FreeRunning,
     LabelSmoothing,
+    MissingValues,
     Objective,
     Schedule,
     ScheduledSampling,
@@ -90,8 +104,11 @@ __all__ = [
     "Context",
     "Convolutional",
     "Deep",
+    "Divergence",
     "Elman",
     "EndSymbol",
+    "EntropyDrift",
+    "EntropyRate",
     "Enumeration",
     "ExactLookahead",
     "Exposure",
@@ -111,7 +128,9 @@ __all__ = [
     "LengthNormalisation",
     "LengthPenalty",
     "LengthStop",
+    "MarginalEstimate",
     "Memoryless",
+    "MissingValues",
     "Mixture",
     "NextStep",
     "NonFiniteLossError",
@@ -141,12 +160,15 @@ __all__ = [
     "TeacherForcing",
     "Tokens",
     "TruncatedBPTT",
+    "TwoSample",
     "Unidirectional",
     "Unrolled",
     "Vector",
     "average",
     "beam",
     "edit_distance",
+    "entropy_drift",
+    "entropy_rate",
     "evidence_bounds",
     "exact",
     "exposure",
@@ -154,8 +176,10 @@ __all__ = [
     "graph",
     "greedy",
     "infill",
+    "kl",
     "load",
     "load_lookahead",
+    "marginal_log_prob",
     "minimum_bayes_risk",
     "raster",
     "recipes",
@@ -165,6 +189,7 @@ __all__ = [
     "score",
     "tempered",
     "train_lookahead",
+    "two_sample",
     "unraster",
 ]
 

@@ -73,3 +73,18 @@ def test_the_infill_page_runs():
     found = names["found"]
     assert len(found) == 2
     assert bool((names["low"] <= 0).all() and torch.isfinite(names["high"]).all())
+
+
+def test_the_comparison_page_runs():
+    for block in blocks("docs/comparison.md"):
+        exec(compile(block, "docs/comparison.md", "exec"), names)
+    assert names["found"].standard_error < names["found"].plain_error / 2
+    assert names["test_of"].p_value < 0.01
+
+
+def test_the_missing_values_of_the_training_page_run():
+    for block in blocks("docs/training.md"):
+        if "MissingValues" in block:
+            exec(compile(block, "docs/training.md", "exec"), names)
+    whole = names["model"].log_prob(names["y"].select([1]))
+    torch.testing.assert_close(names["marginal"].log_prob[1:], whole.detach())

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probseq.context import Context
+from probseq.evaluation.steps import column_means
 from probseq.inference.openloop import read_own
 from probseq.inference.score import check, check_context, score_features
 from probseq.protocols import Autoregressive
@@ -76,7 +77,7 @@ def exposure(model: Autoregressive, y: Sequences, context: Any = None, generator
     # Where both are impossible, the difference of two infinities would be NaN.
     gap = torch.where(forced == free, 0.0, free - forced)
     (mean_forced, error_forced), (mean_free, error_free), (mean_gap, error_gap) = (
-        _mean(values, real) for values in (forced, free, gap)
+        column_means(values, real) for values in (forced, free, gap)
     )
     return Exposure(mean_forced, mean_free, mean_gap, error_forced, error_free, error_gap, real.sum(0))
 
@@ -84,11 +85,3 @@ def exposure(model: Autoregressive, y: Sequences, context: Any = None, generator
 def _nats(model: Autoregressive, features: Tensor, context: Context, y: Sequences) -> Float[Tensor, "b t"]:
     score = score_features(model, features, context, y)
     return -(score.element + score.stop[:, :-1])
-
-
-def _mean(values: Float[Tensor, "b t"], real: Tensor) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
-    """Mean and standard error of each column, over what is real in it."""
-    counts = real.sum(0)
-    mean = torch.where(real, values, 0.0).sum(0) / counts
-    spread = torch.where(real, (values - mean).square(), 0.0).sum(0) / (counts - 1)
-    return mean, (spread / counts).sqrt()

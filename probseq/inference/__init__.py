@@ -10,6 +10,7 @@ from probseq.inference.infilling import (
     evidence_bounds,
     infill,
 )
+from probseq.inference.missing import MarginalEstimate, marginal_log_prob
 from probseq.inference.sample import sample
 from probseq.inference.score import Score, score
 from probseq.inference.search import (
@@ -33,6 +34,7 @@ __all__ = [
     "LearnedLookahead",
     "LengthNormalisation",
     "LengthPenalty",
+    "MarginalEstimate",
     "Normaliser",
     "Pattern",
     "Score",
@@ -42,6 +44,7 @@ __all__ = [
     "exact",
     "greedy",
     "infill",
+    "marginal_log_prob",
     "minimum_bayes_risk",
     "sample",
     "score",

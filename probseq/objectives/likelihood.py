@@ -22,7 +22,12 @@ from probseq.tree import tree_map
 
 @runtime_checkable
 class Objective(Protocol):
-    """What `fit` minimises."""
+    """What `fit` minimises.
+
+    Where it has them, two more facts are heeded: `conform(model, y, context)`, which checks data in place of
+    `model.conform`, and `held_out(model, y, context)`, log-probabilities (b,) of held-out data in place of the exact
+    ones.
+    """
 
     @property
     def is_likelihood(self) -> bool:

@@ -176,7 +176,8 @@ def fit(
 
     Args:
         train, validation: Sequences, or a pair (Sequences, context).
-        objective: what is minimised; None is TeacherForcing(), the likelihood. Validation scores exact log P always.
+        objective: what is minimised; None is TeacherForcing(), the likelihood. Validation scores exact log P always,
+            but for `MissingValues`, which estimates that of what is observed.
         max_epochs: passes over the training data, those before a resume counted in.
         directory: where best.ckpt, last.ckpt and logs go; None keeps nothing on disk.
         resume: go on from last.ckpt in the directory. N + M epochs are then N + M at once, to the bit on CPU.
@@ -214,8 +215,8 @@ def fit(
         raise ValueError(f"average is the decay of a moving average, between 0 and 1; got {average}.")
     if patience is not None and validation is None:
         raise ValueError("patience needs validation data: pass validation=…, or leave patience out.")
-    training_data = _checked(model, train, "train")
-    held_out = None if validation is None else _checked(model, validation, "validation")
+    training_data = _checked(model, train, "train", objective)
+    held_out = None if validation is None else _checked(model, validation, "validation", objective)
     batches = Batches(training_data, batch_tokens, batch_size, seed, bucket)
     module = MaximumLikelihood(
         model, batches, accumulate, learning_rate, weight_decay, schedule, schedule_epochs or max_epochs, warmup_steps,
@@ -305,11 +306,15 @@ class _Checkpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": str(self.dirpath)})
 
 
-def _checked(model: SequenceModel, data: Any, name: str) -> Data:
-    """The data, conformed once, so that no step has to."""
+def _checked(model: SequenceModel, data: Any, name: str, objective: Objective | None) -> Data:
+    """The data, conformed once, so that no step has to: by the model, or by an objective that takes others."""
     data = Data.of(data)
+    own = getattr(objective, "conform", None)
     try:
-        sequences, context = model.conform(data.sequences, data.context)
+        if own is None:
+            sequences, context = model.conform(data.sequences, data.context)
+        else:
+            sequences, context = own(model, data.sequences, data.context)
         _require_possible(model, sequences)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

@@ -168,9 +168,11 @@ class MaximumLikelihood(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         # What is reported is exact: no reduced precision here.
+        own = getattr(self.objective, "held_out", None)
+        y, context = batch.data.sequences, batch.data.context
         with torch.autocast(self.device.type, enabled=False):
-            log_prob = self.model.log_prob(batch.data.sequences, batch.data.context, validate=False)
-        self._add("validation", -batch.weight * log_prob.sum(), batch)
+            scored = self.model.log_prob(y, context, validate=False) if own is None else own(self.model, y, context)
+        self._add("validation", -batch.weight * scored.sum(), batch)
 
     def on_validation_epoch_end(self) -> None:
         self._require_finite_weights()
