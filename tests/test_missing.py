@@ -14,6 +14,11 @@ from probseq.oracles import HMM, Automaton, LinearGaussianAR, LinearGaussianStat
 from tests.parts import TABLE, build
 from tests.parts import model as random_model
 
+
+def marginal(model, y, context=None, particles=64, threshold=0.5, generator=None):
+    return ps.infill(model, y, context, particles, method="smc", threshold=threshold, generator=generator)
+
+
 SOURCE = Automaton("abc", [{"a": (0.5, 1), "b": (0.3, 0)}, {"b": (0.2, 2), "c": (0.5, 0)}, {"c": (0.9, 0)}])
 
 
@@ -127,26 +132,26 @@ def test_the_estimate_is_unbiased(stop, threshold):
     y = ps.Sequences.of(ROWS)
     truth = true_marginal(model, ROWS)
     runs = ps.Sequences.cat([y] * 500)
-    found = ps.marginal_log_prob(model, runs, particles=8, threshold=threshold, generator=0)
-    ratio = (found.log_prob.reshape(500, -1) - truth).exp()
+    found = marginal(model, runs, particles=8, threshold=threshold, generator=0)
+    ratio = (found.log_evidence.reshape(500, -1) - truth).exp()
     error = ratio.std(0) / math.sqrt(500)
     assert ((ratio.mean(0) - 1).abs() <= 3 * error + 1e-12).all()
     assert (error[[2, 5]] < 1e-12).all()
-    assert (found.dead == -1).all()
+    assert (found.died == -1).all()
 
 
 def test_an_open_sequence_is_one_that_goes_on():
     model, rows = letters(), [[0, -1, -1, 2]]
-    found = ps.marginal_log_prob(model, ps.Sequences.of(rows, ended=False), particles=20_000, generator=0)
-    assert float(found.log_prob) == pytest.approx(float(true_marginal(model, rows, False)), abs=0.05)
+    found = marginal(model, ps.Sequences.of(rows, ended=False), particles=20_000, generator=0)
+    assert float(found.log_evidence) == pytest.approx(float(true_marginal(model, rows, False)), abs=0.05)
 
 
 def test_intervals_cover_as_often_as_they_say():
     model, row = letters(3), [[-1, 0, -1, -1, 2, 1]]
     runs = ps.Sequences.of(row * 500)
     for threshold, least in ((0, 0.92), (0.5, 0.92)):
-        found = ps.marginal_log_prob(model, runs, particles=128, threshold=threshold, generator=0)
-        ratio = (found.log_prob - true_marginal(model, row)).exp()
+        found = marginal(model, runs, particles=128, threshold=threshold, generator=0)
+        ratio = (found.log_evidence - true_marginal(model, row)).exp()
         covered = ((ratio - 1).abs() <= 1.96 * found.standard_error * ratio).double().mean()
         assert least <= covered <= 0.99
         assert ((found.ess >= 1) & (found.ess <= 128)).all()
@@ -167,8 +172,8 @@ def test_a_hidden_markov_model_with_gaps_is_scored_as_the_forward_algorithm_does
         seen = belief * (emission[:, symbol] if symbol >= 0 else 1)
         truth += float(seen.sum().log())
         belief = (seen / seen.sum()) @ transition
-    found = ps.marginal_log_prob(model, ps.Sequences(y, [60]), particles=2_000, generator=0)
-    assert abs(float(found.log_prob) - truth) <= 3 * float(found.standard_error) + 1e-3
+    found = marginal(model, ps.Sequences(y, [60]), particles=2_000, generator=0)
+    assert abs(float(found.log_evidence) - truth) <= 3 * float(found.standard_error) + 1e-3
     assert float(found.standard_error) < 0.2
 
 
@@ -187,8 +192,8 @@ def test_a_gaussian_series_with_gaps_is_scored_as_the_kalman_filter_does():
     y = torch.tensor([0.5, torch.nan, torch.nan, -1.0, torch.nan, 2.0]).double()
     truth = observed_normal(inverse @ inverse.T, y)
     runs = ps.Sequences(y.reshape(1, n, 1).expand(500, n, 1), [n] * 500)
-    found = ps.marginal_log_prob(model, runs, particles=32, generator=0)
-    ratio = (found.log_prob - truth).exp()
+    found = marginal(model, runs, particles=32, generator=0)
+    ratio = (found.log_evidence - truth).exp()
     assert abs(ratio.mean() - 1) <= 3 * ratio.std() / math.sqrt(500)
 
 
@@ -201,42 +206,42 @@ def test_vectors_that_are_missing_in_part_are_scored_by_their_other_part():
     cov = torch.kron(noise @ noise.T, loading @ loading.T) + torch.kron(torch.eye(n).double(), model.emission_cov)
     y = torch.tensor([[0.5, torch.nan], [torch.nan, torch.nan], [torch.nan, 1.0], [1.5, -0.5]]).double()
     truth = observed_normal(cov, y.flatten())
-    found = ps.marginal_log_prob(model, ps.Sequences(y.expand(500, n, 2), [n] * 500), particles=32, generator=0)
-    ratio = (found.log_prob - truth).exp()
+    found = marginal(model, ps.Sequences(y.expand(500, n, 2), [n] * 500), particles=32, generator=0)
+    ratio = (found.log_evidence - truth).exp()
     assert abs(ratio.mean() - 1) <= 3 * ratio.std() / math.sqrt(500)
 
 
 def test_contradictions_have_probability_0_and_say_where():
     model = Automaton("ab", [{"a": (1.0, 1)}, {"a": (0.5, 1), "b": (0.2, 1)}])
-    found = ps.marginal_log_prob(model, ps.Sequences.of([[1, -1], [-1, -1, 0], [1, 0], [0, -1]]), particles=4)
-    assert found.dead.tolist() == [0, -1, 0, -1]
-    assert found.log_prob.isinf().tolist() == [True, False, True, False]
-    assert not torch.isnan(torch.cat([found.log_prob, found.standard_error, found.ess])).any()
+    found = marginal(model, ps.Sequences.of([[1, -1], [-1, -1, 0], [1, 0], [0, -1]]), particles=4)
+    assert found.died.tolist() == [0, -1, 0, -1]
+    assert found.log_evidence.isinf().tolist() == [True, False, True, False]
+    assert not torch.isnan(torch.cat([found.log_evidence, found.standard_error, found.ess])).any()
     late = Automaton("ab", [{"a": (0.9, 0)}])
-    found = ps.marginal_log_prob(late, ps.Sequences.of([[-1, 0, 0, 1, 0], [-1, 1, -1]]), particles=3)
-    assert found.dead.tolist() == [3, 1]
+    found = marginal(late, ps.Sequences.of([[-1, 0, 0, 1, 0], [-1, 1, -1]]), particles=3)
+    assert found.died.tolist() == [3, 1]
 
 
 def test_one_particle_has_no_error_to_tell_and_none_is_refused():
     model, y = letters(), ps.Sequences.of([[-1, 2], [1]])
-    found = ps.marginal_log_prob(model, y, particles=1)
+    found = marginal(model, y, particles=1)
     assert found.standard_error.tolist() == [math.inf, 0]
-    with pytest.raises(ValueError, match="1 or more; got 0"):
-        ps.marginal_log_prob(model, y, particles=0)
+    with pytest.raises(ValueError, match="particles ≥ 1"):
+        marginal(model, y, particles=0)
     with pytest.raises(ValueError, match="in \\[0, 1\\]"):
-        ps.marginal_log_prob(model, y, threshold=2)
+        marginal(model, y, threshold=2)
     with pytest.raises(ValueError, match="position 1: got 7"):
-        ps.marginal_log_prob(model, ps.Sequences.of([[-1, 7]]))
-    with pytest.raises(ValueError, match="batch 3, the sequences 2"):
-        ps.marginal_log_prob(model, y, ps.Context.none(3))
-    assert len(ps.marginal_log_prob(model, y.select([])).log_prob) == 0
+        marginal(model, ps.Sequences.of([[-1, 7]]))
+    with pytest.raises(ValueError, match="batch 3, but there are 2 patterns"):
+        marginal(model, y, ps.Context.none(3))
+    assert len(marginal(model, y.select([])).log_evidence) == 0
 
 
 def test_where_nothing_is_observed_the_length_is_scored():
     model = random_model(ps.Reals(2), ps.GRU(3), ps.Parametric(dist.Dirichlet), ps.LengthStop(4))
     y = ps.Sequences(torch.full((1, 3, 2), math.nan).double(), [3])
-    found = ps.marginal_log_prob(model, y, particles=5)
-    assert found.log_prob.item() == pytest.approx(model.stop.log_pmf(ps.Context.none(1))[0, 3].item())
+    found = marginal(model, y, particles=5)
+    assert found.log_evidence.item() == pytest.approx(model.stop.log_pmf(ps.Context.none(1))[0, 3].item())
 
 
 def test_x_and_batches_do_not_mix_rows():
@@ -244,10 +249,10 @@ def test_x_and_batches_do_not_mix_rows():
     model = letters(context=ps.Vector(3, enters="both"))
     x = torch.randn(4, 3).double()
     y = ps.Sequences.of([[-1, 0], [1, 2, 0], [0, -1, -1, 1], [2]])
-    found = ps.marginal_log_prob(model, y, x, particles=4_000, generator=0)
+    found = marginal(model, y, x, particles=4_000, generator=0)
     for i in range(4):
-        alone = ps.marginal_log_prob(model, y.select([i]), x[i : i + 1], particles=4_000, generator=1)
-        assert float(found.log_prob[i]) == pytest.approx(float(alone.log_prob), abs=0.1)
+        alone = marginal(model, y.select([i]), x[i : i + 1], particles=4_000, generator=1)
+        assert float(found.log_evidence[i]) == pytest.approx(float(alone.log_evidence), abs=0.1)
 
 
 def value_and_gradient(model, objective, y, context=None):
@@ -308,9 +313,9 @@ def test_every_assembly_takes_gaps(name):
     values = y.values.clone()
     values[:, :1] = math.nan if values.is_floating_point() else -1
     gaps = ps.Sequences(values, y.lengths, y.ended)
-    found = ps.marginal_log_prob(model, gaps, x, particles=500, generator=0)
+    found = marginal(model, gaps, x, particles=500, generator=0)
     if "vector" not in name and "scalar" not in name:
-        assert (found.log_prob >= model.log_prob(y, x) - 4 * found.standard_error - 1e-9).all()
+        assert (found.log_evidence >= model.log_prob(y, x) - 4 * found.standard_error - 1e-9).all()
     objective = ps.MissingValues(4)
     value, gradient = value_and_gradient(model, objective, *objective.conform(model, gaps, x))
     assert torch.isfinite(value).all()

@@ -10,7 +10,6 @@ from probseq.inference.infilling import (
     evidence_bounds,
     infill,
 )
-from probseq.inference.missing import MarginalEstimate, marginal_log_prob
 from probseq.inference.sample import sample
 from probseq.inference.score import Score, score
 from probseq.inference.search import (
@@ -34,7 +33,6 @@ __all__ = [
     "LearnedLookahead",
     "LengthNormalisation",
     "LengthPenalty",
-    "MarginalEstimate",
     "Normaliser",
     "Pattern",
     "Score",
@@ -44,7 +42,6 @@ __all__ = [
     "exact",
     "greedy",
     "infill",
-    "marginal_log_prob",
     "minimum_bayes_risk",
     "sample",
     "score",

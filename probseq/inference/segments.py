@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from probseq.context import Context, State
-from probseq.inference.score import check_batch, score_features
+from probseq.inference.score import Score, check_batch, score_features
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
 from probseq.tree import tree_map
@@ -85,9 +85,15 @@ def piece(y: Sequences, begin: int, segment: int) -> Sequences:
 
 def score_piece(model: Autoregressive, state: State, y: Sequences, begin: int) -> tuple[Float[Tensor, " b"], State]:
     """What a piece of sequences of which `begin` elements were read adds to log P(y | x), and the state after it."""
+    score, after = read_piece(model, state, y, begin)
+    return score.log_prob, after
+
+
+def read_piece(model: Autoregressive, state: State, y: Sequences, begin: int) -> tuple[Score, State]:
+    """The same, factor by factor."""
     features, after = model.extend(state, y.values)
     features = torch.cat([state.features.unsqueeze(1), features], 1)
-    return score_features(model, features, state.context, y, begin).log_prob, _compact(after)
+    return score_features(model, features, state.context, y, begin), _compact(after)
 
 
 def _compact(state: State) -> State:

@@ -68,14 +68,14 @@ class Task:
         exact = log_prob.new_zeros(len(index)), torch.full((len(index),), -1, device=self.device)
         return Part(index, y, owners, log_prob + self._share(owners, y).to(log_prob), *exact)
 
-    def estimate(self, index: Int[Tensor, " n"], particles: int, sweeps: int) -> Part:
+    def estimate(self, index: Int[Tensor, " n"], particles: int, sweeps: int, threshold: float) -> Part:
         """Weighted completions of some templates by particles."""
         part, state = self.templates.select(index), self.state.select(index.to(self.device))
         potential = look(self.model, part, self.lookahead, self.alphabet)
         owner = index.to(self.device).repeat_interleave(particles)
 
         def draw(kept: Sequences | None) -> Cloud:
-            cloud = run(self.model, state, part, particles, potential, self.alphabet, kept=kept)
+            cloud = run(self.model, state, part, particles, potential, self.alphabet, threshold, kept)
             return reweighted(cloud, self._share(owner, cloud.y))
 
         cloud = draw(None)
@@ -86,9 +86,9 @@ class Task:
             share = normalise(last.log_weight) + cloud.log_evidence.unsqueeze(1) - math.log(sweeps)
             found, shares = ([last.y], [share]) if not sweep else ([*found, last.y], [*shares, share])
         log_share = torch.cat([share.flatten() for share in shares])
-        return Part(
-            index, Sequences.cat(found), owner.repeat(len(found)), log_share, cloud.relative_variance, cloud.died
-        )
+        # Where nothing is missing there is nothing to estimate.
+        variance = torch.where(part.holes.any(1).to(self.device), cloud.relative_variance, 0.0)
+        return Part(index, Sequences.cat(found), owner.repeat(len(found)), log_share, variance, cloud.died)
 
     @property
     def device(self) -> torch.device:

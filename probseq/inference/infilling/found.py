@@ -34,7 +34,7 @@ class Infilled:
         log_evidence: (b,), nats, log Ẑ of what was observed; Ẑ is unbiased, and exact where `exact`.
         standard_error: (b,), of log Ẑ.
         exact: (b,), bool, whether every completion was listed.
-        died: (b,), int64, within how many elements the last particle met probability 0, or −1.
+        died: (b,), int64, the position at which the last particle met probability 0, or −1.
         symbols: (v, *e), the values of an element, or None where they are not listed.
     """
 
@@ -109,7 +109,7 @@ class Infilled:
             if bool(self.exact[row]):
                 return "impossible: what was observed has probability 0"
             return (
-                f"not to be trusted: every particle met probability 0 within {int(self.died[row])} elements. What was "
+                f"not to be trusted: every particle met probability 0 at position {int(self.died[row])}. What was "
                 "observed may be contradictory; else use more particles, a lookahead, or method='exact'"
             )
         if bool(self.exact[row]):

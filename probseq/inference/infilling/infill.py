@@ -14,6 +14,7 @@ from probseq.inference.infilling.engines import ROWS, Part, Task
 from probseq.inference.infilling.found import Infilled, pooled, standard_error
 from probseq.inference.infilling.lookahead import Lookahead
 from probseq.inference.infilling.pattern import Pattern, Templates
+from probseq.inference.missing import example
 from probseq.inference.outcomes import support
 from probseq.inference.sample import longest, require_causal
 from probseq.inference.search.alphabet import Alphabet
@@ -35,6 +36,7 @@ def infill(
     *,
     method: str = "auto",
     sweeps: int = 0,
+    threshold: float = 0.5,
     max_length: int | None = None,
     generator: Seed = None,
 ) -> Infilled:
@@ -54,6 +56,8 @@ def infill(
         method: "exact", "smc", or "auto": exact where there are no more completions than particles.
         sweeps: how often the particles of smc are drawn again given one of them (particle Gibbs); the completions are
             then those of all sweeps. Ẑ stays that of the first pass.
+        threshold: the share of the particles below which their effective number may not fall before they are drawn
+            anew, in [0, 1]; 0 never does.
         max_length: the longest that gaps without a bound can make a sequence; by default the model's own bound, or that
             of `sample`.
         generator: a torch.Generator or an integer seed; by default torch's global state.
@@ -71,28 +75,30 @@ def infill(
     >>> found.verdicts, [round(p, 4) for p in found.marginals[0, 1].tolist()]
     (['exact'], [0.9878, 0.0122])
     """
-    _check(particles, sweeps, method)
+    _check(particles, sweeps, threshold, method)
     require_causal(model, "infill()")
     given = Pattern.read(model, pattern)
     batch = len(given.items) if isinstance(given, Pattern) else len(given)
     start = _begin(model, context, batch)
-    templates = Templates.of(model, given, longest(model, start.context) if max_length is None else max_length)
-    state = start.select(templates.rows.to(start.features.device))
-    alphabet = _alphabet(model, start, lookahead is not None or method == "exact")
-    counts = _count(templates, alphabet)
-    listed = _listed(counts, templates.rows, particles, method, batch)
-    task = Task(model, given, templates, state, alphabet, lookahead)
+    limit = longest(model, start.context) if max_length is None else max_length
     with seeded(generator, start.features.device):
+        templates = Templates.of(model, given, limit, example(model, start))
+        alphabet = _alphabet(model, start, lookahead is not None or method == "exact")
+        state = start.select(templates.rows.to(start.features.device))
+        task = Task(model, given, templates, state, alphabet, lookahead)
+        counts = _count(templates, alphabet)
+        listed = _listed(counts, templates.rows, particles, method, batch)
         parts = [task.enumerate(index) for index in _split(counts, listed)]
-        parts += [
-            task.estimate(index, particles, sweeps) for index in _split(torch.full_like(counts, particles), ~listed)
-        ]
+        for index in _split(torch.full_like(counts, particles), ~listed):
+            parts.append(task.estimate(index, particles, sweeps, threshold))
     return _gather(task, parts, listed, batch)
 
 
-def _check(particles: int, sweeps: int, method: str) -> None:
+def _check(particles: int, sweeps: int, threshold: float, method: str) -> None:
     if particles < 1 or sweeps < 0:
         raise ValueError(f"infill() needs particles ≥ 1 and sweeps ≥ 0; got {particles} and {sweeps}.")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is a share of the particles, in [0, 1]; got {threshold}.")
     if method not in ("auto", "exact", "smc"):
         raise ValueError(f"method must be 'auto', 'exact' or 'smc'; got {method!r}.")
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from probseq.context import State
 from probseq.inference.infilling.pattern import Templates
 from probseq.inference.partial import complete
+from probseq.inference.score import Score
 from probseq.inference.search.alphabet import Alphabet
-from probseq.inference.segments import piece, score_piece
+from probseq.inference.segments import piece, read_piece
 from probseq.numerics import log_sum
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
@@ -32,7 +33,7 @@ class Cloud:
         log_weight: (n, N), nats: the mean of exp is the estimate Ẑ of the probability of what was observed, unbiased.
         origin: (n, N), the particle of the beginning that each descends from.
         resampled: (n,), how often the particles were drawn anew.
-        died: (n,), within how many elements the last particle met probability 0, or −1.
+        died: (n,), the position at which the last particle met probability 0, or −1.
     """
 
     y: Sequences
@@ -101,11 +102,8 @@ def run(
     chain Monte Carlo, 2010 (the conditional one).
     """
     first, last = _span(templates)
-    state, log_weight = start, start.features.new_zeros(len(templates))
-    if first:
-        log_weight, state = score_piece(model, start, piece(templates.y, 0, first), 0)
     flight = _Flight(model, templates, particles, potential, alphabet, threshold, kept, first)
-    flight.begin(state, log_weight)
+    flight.begin(start)
     for t in range(first, last):
         flight.advance(t)
     flight.close(last)
@@ -133,15 +131,19 @@ class _Flight:
     kept: Sequences | None
     first: int
 
-    def begin(self, state: State, log_weight: Float[Tensor, " n"]) -> None:
-        """N particles in the place of each template."""
+    def begin(self, state: State) -> None:
+        """Read what comes before the first hole, and put N particles in the place of each template."""
         n, device = len(self.templates), state.features.device
+        log_weight = state.features.new_zeros(n)
+        self.died = torch.full((n,), -1, dtype=torch.int64, device=device)
+        if self.first:
+            score, state = read_piece(self.model, state, piece(self.templates.y, 0, self.first).to(device), 0)
+            self.died, log_weight = lost(log_weight.unsqueeze(1), score, 0), score.log_prob
         self.rows = torch.arange(n, device=device).repeat_interleave(self.particles)
         self.state = state.select(self.rows)
         self.log_weight = log_weight[self.rows]
         self.origin = torch.arange(self.particles, device=device).repeat(n)
         self.resampled = torch.zeros(n, dtype=torch.int64, device=device)
-        self.died = torch.full((n,), -1, dtype=torch.int64, device=device)
         self.lengths = self.templates.y.lengths.to(device)
         self.ended = self.templates.y.ended.to(device)
         self.values = self.templates.y.values.to(device)
@@ -149,7 +151,6 @@ class _Flight:
         self.observed = self.templates.observed.to(device)
         self.whole = self.templates.whole.to(device)
         self.columns = self.values.new_zeros(len(self.rows), 0, *self.values.shape[2:])
-        self._note_death(self.first)
 
     def advance(self, t: int) -> None:
         """The element at t, drawn or observed, for every particle."""
@@ -161,7 +162,7 @@ class _Flight:
             values, log_weight, twist = self._tilted(t)
         self._end(t)
         self.log_weight = torch.where(active, self.log_weight + log_weight, self.log_weight)
-        self._note_death(t + 1)
+        self._note_death(t)
         self.columns = torch.cat([self.columns, values.unsqueeze(1)], 1)
         self.state = self.model.extend(self.state, values.unsqueeze(1))[1]
         self._resample(torch.where(active, twist, 0.0))
@@ -169,11 +170,14 @@ class _Flight:
     def close(self, last: int) -> None:
         """What is observed beyond the last hole."""
         self._end(last)
+        self._note_death(last)
         rest = piece(self.templates.y, last, max(self.values.shape[1] - last, 1))
         if bool((rest.lengths > 0).any()):
             rest = rest.select(self.rows.cpu()).to(self.rows.device)
-            self.log_weight = self.log_weight + score_piece(self.model, self.state, rest, last)[0]
-        self._note_death(self.values.shape[1])
+            score = read_piece(self.model, self.state, rest, last)[0]
+            died = lost(self.log_weight.view(-1, self.particles), score, last)
+            self.died = torch.where(self.died < 0, died, self.died)
+            self.log_weight = self.log_weight + score.log_prob
 
     def cloud(self) -> Cloud:
         """What has come of them."""
@@ -225,9 +229,9 @@ class _Flight:
             step = self.model.emit(self.state.features, self.state.position, self.state.context)
             self.log_weight = torch.where(here[self.rows], self.log_weight + step.log_stop, self.log_weight)
 
-    def _note_death(self, read: int) -> None:
+    def _note_death(self, t: int) -> None:
         dead = (self.log_weight.view(-1, self.particles) == -torch.inf).all(1)
-        self.died = torch.where((self.died < 0) & dead, self.lengths.clamp(max=read), self.died)
+        self.died = torch.where((self.died < 0) & dead, t, self.died)
 
     def _resample(self, twist: Float[Tensor, " m"]) -> None:
         """Where the effective size is small, N particles drawn by their weights times ψ."""
@@ -247,6 +251,14 @@ class _Flight:
         self.log_weight = torch.where(low.unsqueeze(1), anew, self.log_weight.view(shape)).flatten()
         self.state, self.columns, self.origin = self.state.select(flat), self.columns[flat], self.origin[flat]
         self.resampled = self.resampled + low
+
+
+def lost(before: Float[Tensor, "n N"], score: Score, offset: int) -> Int[Tensor, " n"]:
+    """Where the last of N particles dies of the factors of `score` (n · N rows), read from `offset` on, or −1."""
+    steps = score.stop.clone()
+    steps[:, :-1] += score.element
+    gone = (before.reshape(-1, 1) + steps.cumsum(1) == -torch.inf).view(*before.shape, -1).all(1)
+    return torch.where(gone.any(1), gone.to(torch.uint8).argmax(1) + offset, -1)
 
 
 def particle(cloud: Cloud, index: Int[Tensor, " n"]) -> Sequences:

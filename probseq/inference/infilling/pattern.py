@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from probseq.inference.missing import conform_observed
 from probseq.inference.text import letters
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
@@ -110,11 +111,12 @@ class Templates:
     rows: Int[Tensor, " n"]
 
     @staticmethod
-    def of(model: Autoregressive, given: Pattern | Sequences, limit: int) -> Templates:
+    def of(model: Autoregressive, given: Pattern | Sequences, limit: int, example: Tensor | None = None) -> Templates:
         """Every choice of the lengths of the gaps.
 
         Args:
             limit: the most elements that a gap may lead to.
+            example: an element, to stand where one is missing if no other is at hand, or None.
 
         Raises:
             ValueError: elements that do not fit the model, patterns beyond its longest sequence, or more than 4096
@@ -124,23 +126,13 @@ class Templates:
             rows, marked = _expand(model, given, limit)
         else:
             rows, marked = torch.arange(len(given)), given.trim()
-        dims = len(model.element.shape)
-        if marked.values.ndim != 2 + dims and not marked.values.shape[1]:
+        if not marked.values.shape[1]:
             marked = Sequences(
                 marked.values.new_zeros(len(marked), 0, *model.element.shape), marked.lengths, marked.ended
             )
-        values = marked.values
-        observed = ~torch.isnan(values)
-        observed = observed & (values != -1) if model.element.discrete else observed
-        observed &= marked.mask().reshape(*values.shape[:2], *[1] * (values.ndim - 2))
-        whole = observed.flatten(2).all(-1) if dims else observed
-        longest = int(marked.lengths.max()) if len(marked) else 0
-        if model.max_length is not None and longest > model.max_length:
-            raise ValueError(
-                f"the pattern has {longest} elements, but the model's stop law gives lengths above {model.max_length} "
-                "no probability. Shorten the pattern."
-            )
-        return Templates(_conform(model, marked, whole, observed), observed, rows)
+        y, observed = conform_observed(model, marked, example)
+        mask = y.mask().reshape(*observed.shape[:2], *[1] * (observed.ndim - 2))
+        return Templates(y, observed & mask, rows)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -214,20 +206,3 @@ def _lengths(gaps: Sequence[Gap], fixed: int, limit: int) -> list[tuple[int, ...
     if total > 64 * MOST_LENGTHS:
         raise ValueError(f"the gaps have {total:,} choices of lengths. Bound them: Gap(low, high).")
     return [chosen for chosen in itertools.product(*spans) if sum(chosen) <= room]
-
-
-def _conform(model: Autoregressive, marked: Sequences, whole: Tensor, observed: Tensor) -> Sequences:
-    """The observed elements checked, and a legal value in each hole."""
-    shape, values = model.element.shape, marked.values
-    kept = [row[mask] for row, mask in zip(values, whole, strict=True)]
-    only = Sequences.of(kept, dtype=values.dtype)
-    only = Sequences(only.values.reshape(len(only), only.values.shape[1], *shape), only.lengths)
-    try:
-        checked = model.element.conform(only)
-    except ValueError as error:
-        raise ValueError(f"the observed elements of the pattern, counted without the missing ones: {error}") from error
-    some = bool(whole.any())
-    legal = checked.values[checked.mask()][0] if some else values.new_zeros(shape)
-    flag = observed if some else observed | True
-    legal = legal.to(checked.values.dtype)
-    return Sequences(torch.where(flag, torch.nan_to_num(values).to(legal), legal), marked.lengths, marked.ended)
