@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +33,7 @@ class Infilled:
         rows: (m,), int64, the pattern that each completes.
         log_weight: (m,), nats; those of one pattern sum to 1, unless nothing was possible: all are then −∞.
         log_evidence: (b,), nats, log Ẑ of what was observed; Ẑ is unbiased, and exact where `exact`.
-        standard_error: (b,), of log Ẑ.
+        standard_error: (b,), of log Ẑ; 0 where that is −∞.
         exact: (b,), bool, whether every completion was listed.
         died: (b,), int64, the position at which the last particle met probability 0, or −1.
         symbols: (v, *e), the values of an element, or None where they are not listed.
@@ -89,9 +90,11 @@ class Infilled:
             logs = logs[logs > -torch.inf].double()
             if bool(self.exact[row]) or len(logs) < 25:
                 continue
-            flat = float(logs.max() - logs.min()) < 1e-6
-            with np.errstate(divide="ignore", invalid="ignore"):
-                found[row] = -torch.inf if flat else float(array_stats.psislw(-logs.cpu().numpy())[1])
+            with np.errstate(divide="ignore", invalid="ignore"), contextlib.suppress(ValueError):
+                # Where the largest weights are all equal there is no tail, which is said by an error.
+                found[row] = -torch.inf
+                if float(logs.max() - logs.min()) > 1e-6:
+                    found[row] = float(array_stats.psislw(-logs.cpu().numpy())[1])
         return found
 
     @cached_property
@@ -214,4 +217,4 @@ def standard_error(
     shares = torch.where((log_evidence > -torch.inf), (log_evidence - log_total[rows]).exp(), 0.0)
     squares = torch.where(shares > 0, shares.square() * relative_variance, 0.0)
     found = torch.zeros_like(log_total).index_add(0, rows, squares).sqrt()
-    return torch.where(log_total > -torch.inf, found, torch.nan)
+    return torch.where(log_total > -torch.inf, found, 0.0)
