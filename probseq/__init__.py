@@ -15,6 +15,8 @@ from probseq.ensembles import Mixture, ProductOfSteps, average
 from probseq.evaluation import Exposure, exposure
 from probseq.grids import raster, unraster
 from probseq.inference import (
+    DFA,
+    Constrained,
     Enumeration,
     Hypotheses,
     LengthNormalisation,
@@ -22,10 +24,13 @@ from probseq.inference import (
     Normaliser,
     Score,
     beam,
+    constrain,
+    decode,
     edit_distance,
     exact,
     greedy,
     minimum_bayes_risk,
+    regex,
     sample,
     score,
     tempered,
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     from probseq.training import FitResult, NonFiniteLossError, fit
 
 __all__ = [
+    "DFA",
     "GRU",
     "LSTM",
     "Aligned",
@@ -80,6 +86,7 @@ __all__ = [
     "Bits",
     "Categorical",
     "CausalConv",
+    "Constrained",
     "Context",
     "Convolutional",
     "Deep",
@@ -134,6 +141,8 @@ __all__ = [
     "Vector",
     "average",
     "beam",
+    "constrain",
+    "decode",
     "edit_distance",
     "exact",
     "exposure",
@@ -144,6 +153,7 @@ __all__ = [
     "minimum_bayes_risk",
     "raster",
     "recipes",
+    "regex",
     "sample",
     "save",
     "score",

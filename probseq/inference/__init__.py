@@ -1,5 +1,7 @@
 """Engines that answer questions about any model, by its contract alone."""
 
+from probseq.inference import decode
+from probseq.inference.automata import DFA, Constrained, constrain, regex
 from probseq.inference.exact import Enumeration, exact
 from probseq.inference.sample import sample
 from probseq.inference.score import Score, score
@@ -16,6 +18,8 @@ from probseq.inference.search import (
 )
 
 __all__ = [
+    "DFA",
+    "Constrained",
     "Enumeration",
     "Hypotheses",
     "LengthNormalisation",
@@ -23,10 +27,13 @@ __all__ = [
     "Normaliser",
     "Score",
     "beam",
+    "constrain",
+    "decode",
     "edit_distance",
     "exact",
     "greedy",
     "minimum_bayes_risk",
+    "regex",
     "sample",
     "score",
     "tempered",
