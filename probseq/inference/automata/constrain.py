@@ -37,7 +37,7 @@ class Constrained:
         standard_error: (b,), of log_prob; 0 where it is exact, ∞ where one particle says nothing of it.
         lower, upper: (b,), nats, what log P(accepted | x) certainly is at least and at most; equal where it is exact.
         method: "exact": dynamic programming over the model's states. "rejection": draws from a trie; `sample` is exact,
-            `log_prob` an estimate within the bounds. "smc": weighted particles; exp(log_prob) is unbiased.
+            `log_prob` an estimate within the bounds. "smc": weighted particles. exp(log_prob) is unbiased.
         particles: b · n weighted sequences of "smc", those of a row side by side, `search_score` their log-weight; None
             for the other methods.
         log_weights: (b, n), of the particles, Σ exp = 1 in each row.
@@ -196,8 +196,9 @@ def _walk(space: Space, backward: Backward, num_samples: int) -> Hypotheses:
 
 def _rejection(space: Space, predicate: Predicate | None, particles: int) -> Constrained:
     engine = Rejection(space, predicate)
-    mean, error = engine.estimate(particles)
-    low, high = engine.bounds()
+    engine.explore(particles // 2)
+    low, high = (bound.clone() for bound in engine.bounds())
+    mean, error = engine.estimate(particles - particles // 2)
     # Where nothing was accepted, the estimate is 0, and says nothing of its error.
     relative = torch.where(mean > 0, error / mean, torch.where(high > low, torch.inf, 0.0))
     return Constrained(

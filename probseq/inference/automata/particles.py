@@ -41,7 +41,7 @@ class Swarm:
 def swarm(space: Space, particles: int) -> Swarm:
     """Each particle draws from what the automaton allows, renormalised, and is weighed by how much of the law that is.
 
-    What would be local masking without its weights. Resampled (systematically) before a step is drawn, when the
+    What would be local masking without its weights. Resampled before a step is drawn, when the
     weights of that step are known; the error is told by which first ancestors are left.
 
     Source: Lee & Whiteley, Variance estimation in the particle filter, 2018, section 3 (the error).
@@ -105,12 +105,9 @@ class _Run:
         share = torch.where(possible.unsqueeze(1), weight, 0.0).softmax(1)
         ess = 1 / (share**2).sum(1)
         chosen = possible & (ess < ENOUGH * n) & (self.going.view(self.batch, n).any(1))
-        points = (torch.arange(n, device=share.device) + torch.rand(self.batch, 1, dtype=share.dtype).to(share)) / n
-        drawn = torch.searchsorted(share.cumsum(1), points).clamp(max=n - 1)
-        stay = torch.arange(n, device=share.device).expand_as(drawn)
-        # The last place may have weight 0, where rounding leaves the sum below the last point.
-        last = torch.where(share > 0, stay, 0).amax(1, keepdim=True)
-        drawn = torch.where(chosen.unsqueeze(1), drawn.minimum(last), stay)
+        # Multinomial, which the estimate of the error is made for.
+        drawn = share.multinomial(n, replacement=True)
+        drawn = torch.where(chosen.unsqueeze(1), drawn, torch.arange(n, device=share.device))
         mean = weight.logsumexp(1) - torch.tensor(float(n), dtype=weight.dtype).log().to(weight)
         self.log_evidence = torch.where(chosen, self.log_evidence + mean, self.log_evidence)
         self.log_weight = torch.where(chosen.unsqueeze(1), 0.0, weight)

@@ -13,8 +13,8 @@ from probseq.inference.automata.trie import Trie
 from probseq.inference.search.hypotheses import Hypotheses
 from probseq.sequences import Sequences
 
-ROUNDS = 8
-"""Rounds of an estimate: what one settles, the next need not draw."""
+ROUNDS = 4
+"""Rounds in which the space is explored before P(accepted) is estimated."""
 
 CROWD = 4096
 """Most walkers of one round."""
@@ -38,27 +38,27 @@ class Rejection:
         self.trie = Trie(space.state.batch, len(space.alphabet) + 1, space.state.features.device)
 
     def estimate(self, particles: int) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        """P(accepted) of each row and its standard error, from as many draws out of what is not settled.
+        """P(accepted) of each row and its standard error: `explore` first, or nothing is known beforehand.
 
-        Round k gives P(found accepted) + P(not settled) · mean(kept · accepted), which is unbiased whatever the rounds
-        before settled. Later rounds know more: they weigh ∝ k. The mean is then put within the certain bounds.
+        P(found accepted) + P(not settled) · mean(kept · accepted), over draws from what is not settled: unbiased,
+        whatever was settled before, exact where all was, and within the bounds as they were before these draws.
         """
-        rounds = min(ROUNDS, particles)
-        each = -(-particles // rounds)
-        rows = torch.arange(self.space.state.batch, device=self.trie.device).repeat_interleave(each)
-        mean, variance = torch.zeros_like(self.trie.root_open), torch.zeros_like(self.trie.root_open)
-        for k in range(1, rounds + 1):
-            won, open_ = self.trie.root_won.clone(), self.trie.root_open.clone()
-            found = descend(self.space, self.trie, rows, won=False)
-            accepted = self._judge(found)
-            value = (found.log_kept.exp() * accepted).view(-1, each) * open_.unsqueeze(1)
-            weight = 2 * k / (rounds * (rounds + 1))
-            mean += weight * (won + value.mean(1))
-            # One walker a round says nothing of the spread.
-            spread = value.var(1) if each > 1 else torch.where(open_ > 0, torch.inf, 0.0)
-            variance += weight**2 * spread / each
-        low, high = self.bounds()
-        return mean.clamp(low, high), torch.where(low < high, variance.sqrt(), 0.0)
+        won, open_ = self.trie.root_won.clone(), self.trie.root_open.clone()
+        found = descend(self.space, self.trie, self._rows(particles), won=False)
+        value = (found.log_kept.exp() * self._judge(found)).view(-1, particles)
+        # One draw says nothing of the spread, and none that is accepted says little: as if one in n had been.
+        spread = value.std(1) if particles > 1 else torch.full_like(open_, torch.inf)
+        spread = torch.where((value > 0).any(1), spread, particles**-0.5)
+        error = torch.where(open_ > 0, open_ * spread / particles**0.5, 0.0)
+        return won + open_ * value.mean(1), error
+
+    def explore(self, particles: int) -> None:
+        """Settle what so many draws find, in rounds: what one settles, the next need not draw."""
+        for size in torch.arange(particles).tensor_split(min(ROUNDS, max(particles, 1))):
+            self._judge(descend(self.space, self.trie, self._rows(len(size)), won=False))
+
+    def _rows(self, each: int) -> Tensor:
+        return torch.arange(self.space.state.batch, device=self.trie.device).repeat_interleave(each)
 
     def bounds(self) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """What P(accepted) of each row is at least, and at most."""
