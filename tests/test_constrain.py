@@ -438,5 +438,11 @@ def test_tokens_without_characters_need_an_automaton():
     assert ps.constrain(m, ps.regex("a", "abc"), generator=0).log_prob > -torch.inf
 
 
+def test_a_context_without_rows_has_no_answers():
+    m = letters(context=ps.Vector(2))
+    for method in ("rejection", "smc"):
+        assert ps.constrain(m, "a.*", torch.zeros(0, 2), max_length=5, method=method).log_prob.shape == (0,)
+
+
 def test_no_draws_are_none():
     assert len(ps.constrain(letters(), "a.*", generator=0).sample(0)) == 0

@@ -428,6 +428,12 @@ def test_real_elements_cannot_be_listed():
         ps.decode.mode(m)
 
 
+def test_a_context_without_rows_has_no_draws():
+    m, none = letters(context=ps.Vector(2)), torch.zeros(0, 2)
+    assert len(ps.decode.stochastic_beam(m, 3, none)) == len(ps.decode.distinct(m, 3, none)) == 0
+    assert len(ps.decode.arithmetic(m, 3, none)) == len(ps.decode.mode(m, none).hypotheses) == 0
+
+
 def test_one_draw_is_a_draw():
     m = letters(symbols=3)
     for engine in WITHOUT.values():

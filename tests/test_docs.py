@@ -64,3 +64,14 @@ def test_the_search_page_runs():
     drawn = names["drawn"]
     torch.testing.assert_close(drawn.log_prob, names["model"].log_prob(drawn.sequences), rtol=0, atol=1e-10)
     assert all(word.startswith("str") for word in names["letters"].decode(names["chosen"].sequences))
+    assert len({tuple(y.tolist()) for y in names["more"].hypotheses.sequences}) == len(names["more"]) == 20
+    assert names["best"].proven.all()
+
+
+def test_the_constraints_page_runs():
+    names = {}
+    for block in blocks("docs/constraints.md"):
+        exec(compile(block, "docs/constraints.md", "exec"), names)
+    drawn, letters = names["drawn"], names["letters"]
+    assert all(re.fullmatch("c.l.red", word) for word in letters.decode(drawn.sequences))
+    assert names["returns"](names["found"].sample(2, generator=0).sequences).all()

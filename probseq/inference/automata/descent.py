@@ -111,31 +111,23 @@ def descend(
     state = space.state.select(rows)
     found = _Found(n, device)
     levels = []
-    for position in range(space.longest + (not cut)):
-        if not len(walker):
-            break
+    for position in range(space.longest + (not cut) if n else 0):
         outcomes = space.law(state)
         chances = _chances(space, trie, node, outcomes, space.allowed(where, position), won)
         levels.append(node)
-        total = chances.sum(1)
-        found.keep(walker, torch.where(trie.fresh(node), total.log(), 0.0))
-        alive = total > 0
-        if log_least is not None:
-            alive &= found.log_kept[walker] >= log_least[walker]
-        left = alive.nonzero().squeeze(-1)
-        walker, node, where, outcomes = walker[left], node[left], where[left], outcomes[left]
-        if not len(walker):
+        left = found.keep(walker, chances.sum(1), trie.fresh(node), log_least)
+        if not len(left):
             break
-        outcome = (chances[left] / total[left].unsqueeze(1)).multinomial(1).squeeze(1)
-        found.add(walker, node, outcome, outcomes.gather(1, outcome.unsqueeze(1)).squeeze(1), position)
+        walker, node, where = walker[left], node[left], where[left]
+        outcome = (chances[left] / chances[left].sum(1, keepdim=True)).multinomial(1).squeeze(1)
+        found.add(walker, node, outcome, outcomes[left, outcome])
         go = (outcome > 0).nonzero().squeeze(-1)
-        if cut and position + 1 == space.longest:
+        if not len(go) or (cut and position + 1 == space.longest):
             break
-        walker, node, where, number = walker[go], node[go], where[go], outcome[go] - 1
-        node, where = trie.follow(node, number + 1), space.dfa.next[where, number]
-        if len(walker):
-            state = state.select(left[go])
-            state = space.model.extend(state, space.alphabet.symbols[number].unsqueeze(1))[1]
+        walker, number = walker[go], outcome[go] - 1
+        node, where = trie.follow(node[go], outcome[go]), space.dfa.next[where[go], number]
+        state = state.select(left[go])
+        state = space.model.extend(state, space.alphabet.symbols[number].unsqueeze(1))[1]
     over = certainly_over(space.model, space.state.context, space.longest).to(device)[rows]
     return found.close(rows, levels, over, cut, space.longest)
 
@@ -160,10 +152,16 @@ class _Found:
         self.node, self.outcome = self.lengths - 1, self.lengths - 1
         self.columns: list[Tensor] = []
 
-    def keep(self, walker: Tensor, log_kept: Tensor) -> None:
-        self.log_kept = self.log_kept.index_add(0, walker, log_kept)
+    def keep(self, walker: Tensor, total: Tensor, fresh: Tensor, log_least: Tensor | None) -> Tensor:
+        """Which of the walkers go on, from what each may do is left of a law."""
+        self.log_kept = self.log_kept.index_add(0, walker, torch.where(fresh, total.log(), 0.0))
+        alive = total > 0
+        if log_least is not None:
+            alive = alive & (self.log_kept[walker] >= log_least[walker])
+        return alive.nonzero().squeeze(-1)
 
-    def add(self, walker: Tensor, node: Tensor, outcome: Tensor, log_prob: Tensor, position: int) -> None:
+    def add(self, walker: Tensor, node: Tensor, outcome: Tensor, log_prob: Tensor) -> None:
+        """One more outcome for each of the walkers."""
         self.log_prob = self.log_prob.index_add(0, walker, log_prob.to(self.log_prob))
         self.node = self.node.index_copy(0, walker, node)
         self.outcome = self.outcome.index_copy(0, walker, outcome)

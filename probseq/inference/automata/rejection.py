@@ -16,6 +16,9 @@ from probseq.sequences import Sequences
 ROUNDS = 4
 """Rounds in which the space is explored before P(accepted) is estimated."""
 
+ALIKE = 1e-9
+"""A relative difference that is rounding."""
+
 CROWD = 4096
 """Most walkers of one round."""
 
@@ -46,9 +49,10 @@ class Rejection:
         won, open_ = self.trie.root_won.clone(), self.trie.root_open.clone()
         found = descend(self.space, self.trie, self._rows(particles), won=False)
         value = (found.log_kept.exp() * self._judge(found)).view(-1, particles)
-        # One draw says nothing of the spread, and none that is accepted says little: as if one in n had been.
-        spread = value.std(1) if particles > 1 else torch.full_like(open_, torch.inf)
-        spread = torch.where((value > 0).any(1), spread, particles**-0.5)
+        # One draw says nothing of the spread, and draws that are all alike say little: as if one in n were not.
+        spread = value.std(1) if particles > 1 and len(value) else torch.full_like(open_, torch.inf)
+        most = torch.where((value > 0).any(1), value.amax(1), 1.0)
+        spread = torch.where(spread < ALIKE * most, most * particles**-0.5, spread)
         error = torch.where(open_ > 0, open_ * spread / particles**0.5, 0.0)
         return won + open_ * value.mean(1), error
 
