@@ -33,7 +33,8 @@ class Rejection:
     all that is accepted, P(y | the attempt is accepted) = P(y) / P(accepted): the draws are exact and independent,
     while R shrinks to what is accepted. P(not proved rejected) and P(found accepted) bound P(accepted).
 
-    Source: Park et al., Grammar-aligned decoding, 2024 (the trie); Lew et al., Sequential Monte Carlo steering, 2023.
+    Source: Park et al., Grammar-aligned decoding, 2024 (expected futures in a trie); Lipkin et al., Fast controlled
+    generation from language models with adaptive weighted rejection sampling, 2025.
     """
 
     def __init__(self, space: Space, predicate: Predicate | None) -> None:
