@@ -26,6 +26,8 @@ from probseq.evaluation import (
 )
 from probseq.grids import raster, unraster
 from probseq.inference import (
+    DFA,
+    Constrained,
     Enumeration,
     ExactLookahead,
     Gap,
@@ -38,12 +40,15 @@ from probseq.inference import (
     Pattern,
     Score,
     beam,
+    constrain,
+    decode,
     edit_distance,
     evidence_bounds,
     exact,
     greedy,
     infill,
     minimum_bayes_risk,
+    regex,
     sample,
     score,
     tempered,
@@ -87,6 +92,7 @@ if TYPE_CHECKING:
     from probseq.training import FitResult, NonFiniteLossError, fit, train_lookahead
 
 __all__ = [
+    "DFA",
     "GRU",
     "LSTM",
     "Aligned",
@@ -99,6 +105,7 @@ __all__ = [
     "Bits",
     "Categorical",
     "CausalConv",
+    "Constrained",
     "Context",
     "Convolutional",
     "Deep",
@@ -163,6 +170,8 @@ __all__ = [
     "Vector",
     "average",
     "beam",
+    "constrain",
+    "decode",
     "edit_distance",
     "entropy_drift",
     "entropy_rate",
@@ -179,6 +188,7 @@ __all__ = [
     "minimum_bayes_risk",
     "raster",
     "recipes",
+    "regex",
     "sample",
     "save",
     "save_lookahead",

@@ -48,10 +48,11 @@ class Autoregressive(Protocol):
     The split law: `extend(s, a + b)` equals `extend(s, a)` and then `extend(·, b)`; `unroll` is start-and-extend
     in one fused call, bound by the same law. There is no `step`: stepping is `extend` with n = 1.
 
-    Where a model has them, three more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
+    Where a model has them, four more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
     None; `settle(state, index)`, rows `index` of a state with what stands before the elements drawn for each, so that
-    they need not hold all of it; and `attention()`, a context manager that gives a list, to which each call of `start`,
-    `extend` and `unroll` inside it appends the weights (b, n, s) that its n inputs put on the source.
+    they need not hold all of it; `attention()`, a context manager that gives a list, to which each call of `start`,
+    `extend` and `unroll` inside it appends the weights (b, n, s) that its n inputs put on the source; and `chain()`,
+    the law as a finite weighted automaton, where its states are known beforehand (`inference/automata/chain.py`).
     """
 
     @property

@@ -88,3 +88,13 @@ def test_the_missing_values_of_the_training_page_run():
             exec(compile(block, "docs/training.md", "exec"), names)
     whole = names["model"].log_prob(names["y"].select([1]))
     torch.testing.assert_close(names["marginal"].log_prob[1:], whole.detach())
+    assert len({tuple(y.tolist()) for y in names["more"].hypotheses.sequences}) == len(names["more"]) == 20
+    assert names["best"].proven.all()
+
+
+def test_the_constraints_page_runs():
+    for block in blocks("docs/constraints.md"):
+        exec(compile(block, "docs/constraints.md", "exec"), names)
+    drawn, letters = names["drawn"], names["letters"]
+    assert all(re.fullmatch("c.l.red", word) for word in letters.decode(drawn.sequences))
+    assert names["returns"](names["found"].sample(2, generator=0).sequences).all()

@@ -418,7 +418,7 @@ def test_errors_say_what_to_do():
     with pytest.raises(TypeError, match="expected a text"):
         ps.infill(m, 3)
     short = letters(stop=ps.FixedLength(2))
-    with pytest.raises(ValueError, match="sequence 0 has 3 elements, but the model.s stop law"):
+    with pytest.raises(ValueError, match=r"sequence 0 has 3 elements, but the model.s stop law"):
         ps.infill(short, [0, None, 1])
     with pytest.raises(ValueError, match="3 elements at least, but the longest sequence 2"):
         ps.infill(short, [0, ps.Gap(1, 2), 1])

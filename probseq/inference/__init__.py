@@ -1,5 +1,7 @@
 """Engines that answer questions about any model, by its contract alone."""
 
+from probseq.inference import decode
+from probseq.inference.automata import DFA, Constrained, constrain, regex
 from probseq.inference.exact import Enumeration, exact
 from probseq.inference.infilling import (
     ExactLookahead,
@@ -25,6 +27,8 @@ from probseq.inference.search import (
 )
 
 __all__ = [
+    "DFA",
+    "Constrained",
     "Enumeration",
     "ExactLookahead",
     "Gap",
@@ -37,12 +41,15 @@ __all__ = [
     "Pattern",
     "Score",
     "beam",
+    "constrain",
+    "decode",
     "edit_distance",
     "evidence_bounds",
     "exact",
     "greedy",
     "infill",
     "minimum_bayes_risk",
+    "regex",
     "sample",
     "score",
     "tempered",

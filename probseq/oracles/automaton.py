@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probseq.context import Context
 from probseq.elements import Tokens
+from probseq.inference.automata.chain import Chain, deterministic
 from probseq.nextstep import NextStep
 from probseq.oracles.stepwise import Stepwise
 from probseq.sequences import Sequences
@@ -144,6 +145,10 @@ class Automaton(Stepwise):
     def text(self, sequences: Sequences) -> list[str]:
         """Sequences of tokens as strings."""
         return ["".join(self.symbols[token] for token in sequence.tolist()) for sequence in sequences]
+
+    def chain(self) -> Chain:
+        """The law as a finite weighted automaton, for exact constraints."""
+        return deterministic(self.go.log(), self.log_stop, self.next, 0)
 
     def first(self) -> Float[Tensor, " 1"]:
         return self.go.new_zeros(1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probseq.context import Context
 from probseq.elements import Tokens
+from probseq.inference.automata.chain import Chain
 from probseq.nextstep import NextStep
 from probseq.oracles.stepwise import Stepwise, fixed_end, log_law
 from probseq.randomness import Seed, seeded
@@ -87,6 +88,15 @@ class HMM(Stepwise):
 
         with seeded(generator, torch.device("cpu")):
             return HMM(law(states), law(states, states), law(states, symbols), length, stop)
+
+    def chain(self) -> Chain:
+        """The law as a finite weighted automaton, for exact constraints: an arrow for each symbol and next state."""
+        (states, symbols), stop = self.log_emission.shape, torch.as_tensor(self.stop, dtype=self.log_initial.dtype)
+        arrows = torch.log1p(-stop) + self.log_emission.unsqueeze(2) + self.log_transition.unsqueeze(1)
+        symbol = torch.arange(symbols).reshape(1, -1, 1).expand_as(arrows)
+        target = torch.arange(states).expand_as(arrows)
+        log_stop = torch.zeros_like(self.log_initial) if self.length is not None else stop.log().expand(states)
+        return Chain(self.log_initial, log_stop, arrows.flatten(1), symbol.flatten(1), target.flatten(1), self.length)
 
     def first(self) -> Float[Tensor, " k"]:
         return self.log_initial

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from probseq.context import Context
 from probseq.elements import Tokens
+from probseq.inference.automata.chain import Chain, deterministic
 from probseq.nextstep import NextStep
 from probseq.oracles.stepwise import Stepwise
 from probseq.sequences import Sequences
@@ -101,8 +102,7 @@ class NGram(Stepwise):
         Raises:
             ValueError: nothing was counted yet.
         """
-        if not self.levels:
-            raise ValueError("this NGram has counted nothing. Call fit(sequences) first.")
+        self._require_counts()
         outcomes = self.symbols + 1
         code = history.new_zeros(len(history), dtype=torch.int64)
         for column in history.to(torch.int64).unbind(-1):
@@ -118,6 +118,42 @@ class NGram(Stepwise):
             law = level.law(contexts, law[below])
             below = rows
         return law.log()[below]
+
+    def chain(self) -> Chain:
+        """The law as a finite weighted automaton, for exact constraints: a state for each history that was counted.
+
+        After a history that was not counted the law is that of its longest end that was; so that end is the state.
+
+        Raises:
+            ValueError: nothing was counted yet.
+        """
+        self._require_counts()
+        outcomes = self.symbols + 1
+        sizes = [len(level.contexts) for level in self.levels]
+        if not all(sizes):
+            raise ValueError("this NGram was fitted to no element and no end. Call fit(sequences) with some.")
+        laws = [torch.full((1, outcomes), 1 / outcomes, dtype=torch.float64)]
+        after = torch.zeros(0, self.symbols, dtype=torch.int64)
+        symbols, targets = torch.arange(self.symbols), []
+        for n, level in enumerate(self.levels):
+            shorter = level.contexts.remainder(outcomes ** max(n - 1, 0))
+            place = torch.searchsorted(self.levels[n - 1].contexts, shorter) if n else torch.zeros_like(shorter)
+            laws.append(level.law(level.contexts, laws[-1][place]))
+            # The next state: the longest counted end of this history with one more symbol.
+            codes = level.contexts.unsqueeze(1) * outcomes + symbols
+            after = torch.zeros_like(codes)
+            for m in range(1, min(n + 1, self.order - 1) + 1):
+                ends, contexts = codes.remainder(outcomes**m), self.levels[m].contexts
+                found = torch.searchsorted(contexts, ends).clamp(max=len(contexts) - 1)
+                after = torch.where(contexts[found] == ends, found + sum(sizes[:m]), after)
+            targets.append(after)
+        law = torch.cat(laws[1:]).log()
+        first = int(torch.searchsorted(self.levels[-1].contexts, outcomes ** (self.order - 1) - 1)) + sum(sizes[:-1])
+        return deterministic(law[:, :-1], law[:, -1], torch.cat(targets), first)
+
+    def _require_counts(self) -> None:
+        if not self.levels:
+            raise ValueError("this NGram has counted nothing. Call fit(sequences) first.")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from probseq.protocols import Autoregressive
 from probseq.randomness import Seed, seeded
 from probseq.sequences import Sequences
 
-Choice = Callable[[Tensor], tuple[Tensor, Tensor | None]]
-"""log P of the end and of each symbol (n, 1 + v) → the outcome chosen (n,), and the log q (n,) of choosing it."""
+Choice = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
+"""log P of the end and of each symbol (n, 1 + v), and which of the sequences these are (n,) → the outcome chosen (n,),
+and the log q (n,) of choosing it."""
 
 
 @torch.no_grad()
@@ -41,7 +42,7 @@ def greedy(model: Autoregressive, context: Any = None, max_length: int | None = 
     """
     state, alphabet, max_length = begin(model, context, max_length, "greedy()")
     rows = torch.arange(state.batch, device=state.features.device)
-    return walk(model, state, rows, alphabet, max_length, lambda log_prob: (log_prob.argmax(-1), None))
+    return walk(model, state, rows, alphabet, max_length, lambda log_prob, _: (log_prob.argmax(-1), None))
 
 
 @torch.no_grad()
@@ -86,7 +87,7 @@ def tempered(
     state, alphabet, max_length = begin(model, context, max_length, "tempered()")
     rows = torch.arange(state.batch, device=state.features.device).repeat_interleave(num_samples)
 
-    def draw(log_prob: Tensor) -> tuple[Tensor, Tensor | None]:
+    def draw(log_prob: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None]:
         log_q = change(log_prob, temperature, top_k, top_p)
         drawn = log_q.exp().multinomial(1)
         return drawn.squeeze(1), log_q.gather(1, drawn).squeeze(1)
@@ -131,7 +132,7 @@ def walk(
             break
         log_symbols, log_stop = alphabet.law(model, state)
         outcomes = torch.cat([log_stop.unsqueeze(1), log_symbols], 1)
-        chosen, log_q = choose(outcomes)
+        chosen, log_q = choose(outcomes, rows)
         record.add(rows, going, outcomes.gather(1, chosen.unsqueeze(1)).squeeze(1), log_q)
         going = going & (chosen > 0)
         number = (chosen - 1).clamp(min=0)
