@@ -1,6 +1,7 @@
 """Engines that answer questions about any model, by its contract alone."""
 
 from probseq.inference.exact import Enumeration, exact
+from probseq.inference.queries import Answer, Monitor, events, query
 from probseq.inference.sample import sample
 from probseq.inference.score import Score, score
 from probseq.inference.search import (
@@ -16,17 +17,21 @@ from probseq.inference.search import (
 )
 
 __all__ = [
+    "Answer",
     "Enumeration",
     "Hypotheses",
     "LengthNormalisation",
     "LengthPenalty",
+    "Monitor",
     "Normaliser",
     "Score",
     "beam",
     "edit_distance",
+    "events",
     "exact",
     "greedy",
     "minimum_bayes_risk",
+    "query",
     "sample",
     "score",
     "tempered",
