@@ -59,8 +59,10 @@ class Monitor:
 
     def to(self, device: torch.device) -> Monitor:
         """On another device."""
-        tensors = (tensor.to(device) for tensor in (self.next, self.end, self.last))
-        return Monitor(*tensors, self.steps, self.low.to(device), self.high.to(device))
+        next, end, last, low, high = (
+            tensor.to(device) for tensor in (self.next, self.end, self.last, self.low, self.high)
+        )
+        return Monitor(next, end, last, self.steps, low, high)
 
     def reading(self, classes: Int[Tensor, " k"]) -> Monitor:
         """The same automaton where only these of its classes occur, numbered anew."""

@@ -13,7 +13,7 @@ from probseq.inference.queries.answer import Answer
 from probseq.inference.queries.events import Event, Expectation
 from probseq.inference.queries.monitors import Monitor
 from probseq.inference.queries.question import Question, ask, begin
-from probseq.inference.queries.sampling import sample_all, sample_open
+from probseq.inference.queries.sampling import Tally, sample_all, sample_open
 from probseq.inference.queries.search import bounds, explore, walk
 from probseq.inference.queries.simulation import continue_, enumerate_, simulate
 from probseq.inference.queries.tree import Nodes, Tree, mass
@@ -122,22 +122,19 @@ def _event(question: Question, method: Method, budget: int, tolerance: float | N
     if method == "importance":
         lower, upper = _whole(tree)
         tally = sample_all(tree, budget, tolerance)
-        return _answer(tree, tally.mean, tally.error, lower, upper, tally.degrees, tally.degrees < 0)
+        return _answer(tree, tally.mean, tally.error, lower, upper, tally, tally.draws < 0)
     nodes = walk(tree) if method == "exact" or size <= budget else explore(tree, budget, tolerance)
     lower, upper = bounds(tree, nodes)
     open_ = mass(nodes, question.batch).unsqueeze(1)
     exact = open_.squeeze(1) == 0
     known = tree.decided @ question.monitor.low
-    if bool(exact.all()):
-        return _answer(
-            tree, known, torch.zeros_like(known), lower, upper, torch.full_like(open_[:, 0], torch.inf), exact
-        )
-    tally = sample_open(tree, _wide(nodes, lower, upper, tolerance), budget, tolerance)
+    tally = Tally.empty(question.batch, known.shape[1], known.device)
+    if not bool(exact.all()):
+        tally = sample_open(tree, _wide(nodes, lower, upper, tolerance), budget, tolerance)
     estimate, error = known + open_ * tally.mean, open_ * tally.error
-    middle = (tally.draws == 0).unsqueeze(1) & ~exact.unsqueeze(1)
-    estimate = torch.where(middle, (lower + upper) / 2, estimate)
-    degrees = torch.where(tally.draws == 0, torch.inf, tally.degrees)
-    return _answer(tree, estimate.maximum(lower).minimum(upper), error, lower, upper, degrees, exact)
+    undrawn = (tally.draws == 0).unsqueeze(1) & ~exact.unsqueeze(1)
+    estimate = torch.where(undrawn, (lower + upper) / 2, estimate).maximum(lower).minimum(upper)
+    return _answer(tree, estimate, error, lower, upper, tally, exact)
 
 
 def _wide(nodes: Nodes, lower: Tensor, upper: Tensor, tolerance: float | None) -> Nodes:
@@ -149,9 +146,9 @@ def _wide(nodes: Nodes, lower: Tensor, upper: Tensor, tolerance: float | None) -
 
 
 def _answer(
-    tree: Tree, estimate: Tensor, error: Tensor, lower: Tensor, upper: Tensor, degrees: Tensor, exact: Tensor
+    tree: Tree, estimate: Tensor, error: Tensor, lower: Tensor, upper: Tensor, tally: Tally, exact: Tensor
 ) -> Answer:
-    return Answer(estimate, error, lower, upper, tree.spent, degrees, exact)
+    return Answer(estimate, error, lower, upper, tally.degrees, tally.draws, tree.spent, exact)
 
 
 def _whole(tree: Tree) -> tuple[Tensor, Tensor]:
@@ -176,8 +173,8 @@ def _expectation(
     eps = torch.finfo(question.state.features.dtype).eps
     slack = 8 * eps * (event.steps + 1) * found.abs().clamp(min=1.0)
     whole = torch.ones(question.batch, dtype=torch.bool, device=found.device)
-    degrees = torch.full((question.batch,), torch.inf, dtype=torch.float64, device=found.device)
-    return Answer(found, torch.zeros_like(found), found - slack, found + slack, spent, degrees, whole)
+    none, degrees = torch.zeros_like(found), torch.full_like(found, torch.inf)
+    return Answer(found, none, found - slack, found + slack, degrees, torch.zeros_like(spent), spent, whole)
 
 
 def _simulated(
@@ -196,7 +193,9 @@ def _simulated(
     first = max(int(PILOT * budget / max(steps - 1, 1)), 2)
     values, spent = draw(every.repeat_interleave(first))
     values, cost = values.view(batch, first, -1), spent.view(batch, first).sum(1)
-    price = (cost / first).clamp(min=1.0)
+    # Two standard errors more than the mean, or half of all answers would cost more than they may.
+    spread = 2 * spent.view(batch, first).to(torch.float64).std(1) / first**0.5
+    price = (cost / first + spread).clamp(min=1.0)
     rest = ((budget - cost) / price).floor().to(torch.int64).clamp(min=2)
     if tolerance is not None:
         needed = 4 * values.var(1).amax(1) / tolerance**2
@@ -210,8 +209,10 @@ def _simulated(
     square = PILOT**2 * values.var(1) / first + (1 - PILOT) ** 2 * variance / rest.unsqueeze(1)
     nothing = torch.full_like(estimate, torch.inf)
     cost = cost + torch.bincount(rows, weights=spent.to(torch.float64), minlength=batch).to(torch.int64)
-    degrees = (first + rest - 2).to(torch.float64)
-    return Answer(estimate, square.sqrt(), -nothing, nothing, cost, degrees, degrees < 0)
+    fourth = torch.zeros_like(mean).index_add(0, rows, around.square())
+    few = 2 * (rest - 1).unsqueeze(1) ** 2 * variance.square() / (fourth - variance.square() * rest.unsqueeze(1))
+    degrees = torch.where(variance > 0, few.nan_to_num(nan=torch.inf).clamp(min=1.0), torch.inf)
+    return Answer(estimate, square.sqrt(), -nothing, nothing, degrees, first + rest, cost, rest < 0)
 
 
 def _open(steps: int, device: torch.device) -> Monitor:

@@ -21,26 +21,27 @@ class Tally:
 
     Shapes:
         total: (b, m), Σ over rounds of draws · mean. square: (b, m), Σ of draws² · variance of the mean.
-        draws, degrees: (b,).
+        fourth: (b, m), Σ over strata of the squares of what they add to `square`. draws: (b,).
     """
 
     total: Float[Tensor, "b m"]
     square: Float[Tensor, "b m"]
-    draws: Float[Tensor, " b"]
-    degrees: Float[Tensor, " b"]
+    fourth: Float[Tensor, "b m"]
+    draws: Int[Tensor, " b"]
 
     @staticmethod
     def empty(batch: int, numbers: int, device: torch.device) -> Tally:
-        zero = torch.zeros(batch, dtype=torch.float64, device=device)
-        return Tally(zero.new_zeros(batch, numbers), zero.new_zeros(batch, numbers), zero, zero)
+        zero = torch.zeros(batch, numbers, dtype=torch.float64, device=device)
+        return Tally(zero, zero, zero, torch.zeros(batch, dtype=torch.int64, device=device))
 
     def add(self, values: Float[Tensor, "n m"], owner: Int[Tensor, " n"]) -> None:
         """One more round: draws 2h and 2h + 1 come from one stratum, and strata of one row weigh the same."""
         pairs, row = values.view(-1, 2, values.shape[1]), owner[::2]
         self.total = self.total.index_add(0, owner, values)
-        self.square = self.square.index_add(0, row, (pairs[:, 0] - pairs[:, 1]).square())
-        strata = torch.bincount(row, minlength=len(self.draws)).to(self.draws)
-        self.draws, self.degrees = self.draws + 2 * strata, self.degrees + strata
+        square = (pairs[:, 0] - pairs[:, 1]).square()
+        self.square = self.square.index_add(0, row, square)
+        self.fourth = self.fourth.index_add(0, row, square.square())
+        self.draws = self.draws + torch.bincount(owner, minlength=len(self.draws))
 
     @property
     def mean(self) -> Float[Tensor, "b m"]:
@@ -50,6 +51,13 @@ class Tally:
     def error(self) -> Float[Tensor, "b m"]:
         """The standard error of the mean. Of a stratum's mean the variance is (a − b)² / 4, a and b its two draws."""
         return self.square.sqrt() / self.draws.clamp(min=1).unsqueeze(1)
+
+    @property
+    def degrees(self) -> Float[Tensor, "b m"]:
+        """How many strata, all alike, would tell the error as well as these, a few of which may say all of it."""
+        some = self.fourth > 0
+        worth = 3 * self.square.square() / torch.where(some, self.fourth, 1.0) - 2
+        return torch.where(some, worth.clamp(min=1.0), torch.inf)
 
 
 def sample_open(tree: Tree, nodes: Nodes, budget: int, tolerance: float | None) -> Tally:
