@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from probseq.inference.queries.tree import Nodes, Tree, mass
 from probseq.protocols import Autoregressive
 from probseq.randomness import Seed, seeded
 
-Method = Literal["hybrid", "importance", "naive", "exact"]
+METHODS = ("hybrid", "importance", "naive", "exact")
 
 LIMIT = 1 << 21
 """Most open prefixes that `method="exact"` reads for one row."""
@@ -39,7 +39,7 @@ def query(
     context: Any = None,
     *,
     prefix: Any = None,
-    method: Method = "hybrid",
+    method: str = "hybrid",
     budget: int = 10_000,
     tolerance: float | None = None,
     generator: Seed = None,
@@ -99,15 +99,15 @@ def query(
 
 
 def _check(method: str, budget: int, tolerance: float | None) -> None:
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {get_args(Method)}; got {method!r}.")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
         raise ValueError(f"budget must be a number of elements ≥ 1; got {budget!r}.")
     if tolerance is not None and not tolerance > 0:
         raise ValueError(f"tolerance must be above 0; got {tolerance}. Use None to spend the budget.")
 
 
-def _event(question: Question, method: Method, budget: int, tolerance: float | None) -> Answer:
+def _event(question: Question, method: str, budget: int, tolerance: float | None) -> Answer:
     if method == "naive":
         monitor = question.monitor
         answer = _simulated(question, lambda rows: simulate(question, rows), monitor.steps, budget, tolerance)
@@ -157,9 +157,7 @@ def _whole(tree: Tree) -> tuple[Tensor, Tensor]:
     return low.expand(tree.question.batch, -1), high.expand(tree.question.batch, -1)
 
 
-def _expectation(
-    question: Question, event: Expectation, method: Method, budget: int, tolerance: float | None
-) -> Answer:
+def _expectation(question: Question, event: Expectation, method: str, budget: int, tolerance: float | None) -> Answer:
     """Exact where all continuations can be listed, else by simulation: of any function nothing is known beforehand."""
     size = float("inf") if question.alphabet is None else float(len(question.alphabet)) ** event.steps
     if method == "importance" or (method == "exact" and size > LIMIT):
