@@ -151,18 +151,19 @@ def test_every_method_is_unbiased_and_its_errors_are_true(method, event):
 
 
 def test_the_bounds_contain_the_truth_of_1000_random_questions():
-    generator, runs = torch.Generator().manual_seed(0), 0
-    for seed in range(100):
-        stop = [ps.EndSymbol(), ps.BernoulliStop(), ps.LengthStop(6)][seed % 3]
-        model = network(stop, seed)
-        law = Listed.of(model)
-        for _ in range(10):
-            event = some_event(generator, 3, STEPS)
-            found = ps.query(model, event, budget=int(torch.randint(2, 60, (), generator=generator)), generator=seed)
-            truth = law.answer(event)
+    """50 networks, 4 questions each, 5 laws by context."""
+    generator, context, runs = torch.Generator().manual_seed(0), ps.Vector(3, enters="both"), 0
+    for seed in range(50):
+        model = network([ps.EndSymbol(), ps.BernoulliStop(), ps.LengthStop(6)][seed % 3], seed, context=context)
+        x = 2 * torch.randn(5, 3, generator=generator, dtype=torch.float64)
+        laws = [Listed.of(model, x[row : row + 1]) for row in range(5)]
+        for _ in range(4):
+            event, budget = some_event(generator, 3, STEPS), int(torch.randint(2, 60, (), generator=generator))
+            found = ps.query(model, event, x, budget=budget, generator=seed)
+            truth = torch.stack([law.answer(event) for law in laws])
             assert ((found.lower <= truth) & (truth <= found.upper)).all(), (seed, event)
             assert ((found.lower <= found.estimate) & (found.estimate <= found.upper)).all()
-            runs += 1
+            runs += len(x)
     assert runs == 1000
 
 
@@ -170,7 +171,7 @@ def test_a_search_before_the_draws_halves_the_error_at_equal_cost():
     """The median over 50 questions of hybrid over importance sampling, by enumeration; both beat simulation."""
     generator, hybrid, naive, inside = torch.Generator().manual_seed(1), [], [], []
     for seed in range(50):
-        model, event, rows = peaked(seed), some_event(generator, 5, 6), ps.Context.none(10)
+        model, event, rows = peaked(seed), some_event(generator, 5, 6), ps.Context.none(8)
         truth = ps.query(model, event, method="exact").estimate
         answers = {
             method: ps.query(model, event, rows, method=method, budget=600, generator=seed)

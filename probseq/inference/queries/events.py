@@ -27,7 +27,7 @@ TRUTH = [[0.0], [1.0]]
 class Event(Protocol):
     """A question of your own: which sets of symbols it tells apart, and the automaton that reads them."""
 
-    scalar: bool
+    scalar: ClassVar[bool]
     """Whether the answer is one number, and has no axis for several."""
 
     @property
