@@ -158,7 +158,7 @@ def test_the_bounds_contain_the_truth_of_1000_random_questions():
         x = 2 * torch.randn(5, 3, generator=generator, dtype=torch.float64)
         laws = [Listed.of(model, x[row : row + 1]) for row in range(5)]
         for _ in range(4):
-            event, budget = some_event(generator, 3, STEPS), int(torch.randint(2, 60, (), generator=generator))
+            event, budget = some_event(generator, 3, STEPS), int(torch.randint(1, 20, (), generator=generator))
             found = ps.query(model, event, x, budget=budget, generator=seed)
             truth = torch.stack([law.answer(event) for law in laws])
             assert ((found.lower <= truth) & (truth <= found.upper)).all(), (seed, event)
@@ -420,6 +420,9 @@ def test_intervals_are_within_the_bounds_and_by_student():
     found = ps.query(peaked(0), events.Count([0], 7), ps.Context.none(3), budget=200, generator=0)
     low, high = found.interval()
     assert ((found.lower <= low) & (low <= found.estimate) & (found.estimate <= high) & (high <= found.upper)).all()
+    undrawn = ps.query(peaked(0), events.Within([0], 8), budget=3000, tolerance=0.5)
+    assert int(undrawn.draws) == 0
+    assert undrawn.interval() == (undrawn.lower, undrawn.upper)
     for degrees, expected in {3: 3.182446, 10: 2.228139, 60: 2.000298, math.inf: 1.959964}.items():
         got = float(quantile(0.975, torch.tensor([float(degrees)]).double()))
         assert got == pytest.approx(expected, rel=0.01)

@@ -44,13 +44,13 @@ class Size:
 
 
 FULL = Size(
-    letters.Settings(size=64, dim=16, dropout=0.0, epochs=5, batch_size=128, learning_rate=5e-3),
-    train=30_000,
+    letters.Settings(size=64, dim=16, dropout=0.0, epochs=4, batch_size=128, learning_rate=5e-3),
+    train=20_000,
     questions=30,
     repeats=8,
-    budgets=(100, 300, 1_000, 3_000, 10_000),
-    steps=5,
-    hmm_budgets=(1_000, 3_000, 10_000),
+    budgets=(100, 300, 1_000, 3_000),
+    steps=4,
+    hmm_budgets=(1_000, 4_000),
     hmm_steps=200,
 )
 SMOKE = Size(
@@ -86,12 +86,13 @@ def main() -> None:
     begin = time.perf_counter()
     results: dict[str, Any] = {"question": __doc__, "seed": options.seed, "level": LEVEL, "target": TARGET}
     about_words, training = ask_words(size, options.seed)
+    print(f"Trained in {training['seconds']:.0f} s; {len(about_words)} questions about words.", flush=True)
     results["words"] = {**study(about_words, size.budgets, size.repeats, options.seed), "training": training}
+    show("words", results["words"])
     about_hmm = ask_hmm(size, options.seed)
     results["hmm"] = study(about_hmm, size.hmm_budgets, size.repeats, options.seed)
     results["seconds"] = time.perf_counter() - begin
-    for name in ("words", "hmm"):
-        show(name, results[name])
+    show("hmm", results["hmm"])
     draw(results, folder)
     write(results, folder)
     print(f"\n{results['seconds']:.0f} s. Figure and results.json are in {folder}.")
@@ -212,7 +213,7 @@ def show(name: str, results: dict[str, Any]) -> None:
     head = ("budget", "naive", "importance", "hybrid", "ratio", "worst", "U − L", "covered", "outside", "exact")
     questions = 1 + max(row["question"] for row in results["rows"])
     print(f"\n{name}: {questions} questions, the median root mean square error of each method\n")
-    print(table(head, [[row[key] for key in keys] for row in results["budgets"]]))
+    print(table(head, [[row[key] for key in keys] for row in results["budgets"]]), flush=True)
 
 
 def draw(results: dict[str, Any], folder: Path) -> None:

@@ -52,10 +52,12 @@ class Answer:
         open_ = self.upper - self.lower
         every = open_ if open_.ndim == 1 else open_.amax(-1, keepdim=True)
         missed = every * (1 - (1 - level) ** (1 / draws))
-        still = (self.standard_error == 0) & ~self.exact.reshape(draws.shape)
+        exact, drawn = (flag.reshape(draws.shape) for flag in (self.exact, self.draws > 0))
+        still = (self.standard_error == 0) & ~exact & open_.isfinite()
         edge = 1e-6 * open_
         high = torch.where(still & (self.estimate - self.lower <= edge), self.estimate + missed, self.estimate + wide)
         low = torch.where(still & (self.upper - self.estimate <= edge), self.estimate - missed, self.estimate - wide)
+        low, high = (torch.where(exact | drawn, end, bound) for end, bound in ((low, self.lower), (high, self.upper)))
         return low.maximum(self.lower).minimum(self.upper), high.minimum(self.upper).maximum(self.lower)
 
     @staticmethod
