@@ -22,7 +22,7 @@ from probseq.randomness import Seed, seeded
 
 METHODS = ("hybrid", "importance", "naive", "exact")
 
-LIMIT = 1 << 21
+LIMIT = 1 << 19
 """Most open prefixes that `method="exact"` reads for one row."""
 
 CHUNK = 1 << 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from probseq.context import State
 from probseq.inference.queries.prefixes import concatenate
 from probseq.inference.queries.question import Question
 from probseq.tree import select, tree_map
+
+MERGE_LIMIT = 1 << 22
+"""Most numbers that are compared to merge the prefixes of one level; beyond, none is merged."""
 
 
 @dataclass(frozen=True)
@@ -122,18 +125,23 @@ def merge(state: State, nodes: Nodes) -> tuple[State, Nodes]:
     """
     own: list[Tensor] = [nodes.row.unsqueeze(1), nodes.at.unsqueeze(1), nodes.depth.unsqueeze(1)]
     tree_map(lambda leaf: own.append(leaf.flatten(1)) or leaf, (state.features, state.memory))
-    flat = torch.cat([leaf.to(torch.float64) for leaf in own], 1)
-    # A hash that the same numbers give in any row: a product of matrices may round rows differently.
-    weights = torch.sin(torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=torch.float64).square())
-    key = torch.nan_to_num(flat, nan=0.5, neginf=-1e6).mul(weights).sum(1)
-    _, group = torch.round(key, decimals=9).unique(return_inverse=True)
-    places = torch.arange(len(group), device=group.device)
-    first = torch.full_like(places, len(group)).scatter_reduce(0, group, places, "amin")[group]
-    first = torch.where((flat == flat[first]).all(1), first, places)
-    kept = (first == places).nonzero().squeeze(-1)
+    if sum(leaf.numel() for leaf in own) > MERGE_LIMIT:
+        return state, nodes
+    first = _first_of_equals(torch.cat([leaf.to(torch.float64) for leaf in own], 1))
+    kept = (first == torch.arange(len(first), device=first.device)).nonzero().squeeze(-1)
     if len(kept) == len(nodes):
         return state, nodes
     top = torch.full_like(nodes.log_mass, -torch.inf).scatter_reduce(0, first, nodes.log_mass, "amax")
     total = torch.zeros_like(nodes.log_mass).index_add(0, first, (nodes.log_mass - top[first]).exp())
-    merged = Nodes(top + total.log(), nodes.row, nodes.place, nodes.number, nodes.at, nodes.depth)
-    return state.select(kept), merged.select(kept)
+    return state.select(kept), replace(nodes, log_mass=top + total.log()).select(kept)
+
+
+def _first_of_equals(rows: Float[Tensor, "n f"]) -> Int[Tensor, " n"]:
+    """For each row the first that equals it, bit for bit; one that is missed counts as different."""
+    # A hash that the same numbers give in any row: a product of matrices may round rows differently.
+    weights = torch.sin(torch.arange(1, rows.shape[1] + 1, device=rows.device, dtype=torch.float64).square())
+    key = torch.nan_to_num(rows, nan=0.5, neginf=-1e6).mul(weights).sum(1)
+    _, group = torch.round(key, decimals=9).unique(return_inverse=True)
+    places = torch.arange(len(group), device=group.device)
+    first = torch.full_like(places, len(group)).scatter_reduce(0, group, places, "amin")[group]
+    return torch.where((rows == rows[first]).all(1), first, places)
