@@ -106,7 +106,9 @@ class HMM(Stepwise):
             over = t == self.length if self.length is not None else False
             stop = 1.0 if over else self.stop
             if t == monitor.steps:
-                return outcomes.index_add(0, monitor.last, joint.sum(1)) @ monitor.low
+                found = outcomes.index_add(0, monitor.last, joint.sum(1)) @ monitor.low
+                # A probability of 1 must not be more by rounding.
+                return found.maximum(monitor.low.amin(0)).minimum(monitor.high.amax(0))
             outcomes = outcomes.index_add(0, monitor.end, stop * joint.sum(1))
             flow = (1 - stop) * joint.unsqueeze(1) * emission.T
             joint = torch.zeros_like(joint).index_add(0, moves.flatten(), flow.flatten(0, 1)) @ transition

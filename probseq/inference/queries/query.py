@@ -28,6 +28,9 @@ LIMIT = 1 << 19
 CHUNK = 1 << 16
 """Elements that are read for rows answered together: bounds the memory."""
 
+VAIN = 0.99
+"""The open mass above which a search is taken to have found nothing."""
+
 PILOT = 0.125
 """The share of the draws of a simulation that tell what a draw costs."""
 
@@ -121,17 +124,23 @@ def _event(question: Question, method: str, budget: int, tolerance: float | None
         )
     if method == "importance":
         lower, upper = _whole(tree)
-        tally = sample_all(tree, budget, tolerance)
+        tally = sample_all(tree, budget, tolerance, tree.spent == 0)
         return _answer(tree, tally.mean, tally.error, lower, upper, tally, tally.draws < 0)
     nodes = walk(tree) if method == "exact" or size <= budget else explore(tree, budget, tolerance)
     lower, upper = bounds(tree, nodes)
     open_ = mass(nodes, question.batch).unsqueeze(1)
     exact = open_.squeeze(1) == 0
-    known = tree.decided @ question.monitor.low
+    # Where the search decided next to nothing, draws from what it left would only be fewer, and begin apart.
+    vain = open_.squeeze(1) > VAIN
+    known = torch.where(vain.unsqueeze(1), 0.0, tree.decided @ question.monitor.low)
+    scale = torch.where(vain.unsqueeze(1), 1.0, open_)
     tally = Tally.empty(question.batch, known.shape[1], known.device)
-    if not bool(exact.all()):
-        tally = sample_open(tree, _wide(nodes, lower, upper, tolerance), budget, tolerance)
-    estimate, error = known + open_ * tally.mean, open_ * tally.error
+    if not bool((exact | vain).all()):
+        left = nodes.select((~vain)[nodes.row].nonzero().squeeze(-1))
+        tally = sample_open(tree, _wide(left, lower, upper, tolerance), budget, tolerance)
+    if bool(vain.any()):
+        tally = tally.plus(sample_all(tree, budget, tolerance, vain))
+    estimate, error = known + scale * tally.mean, scale * tally.error
     undrawn = (tally.draws == 0).unsqueeze(1) & ~exact.unsqueeze(1)
     estimate = torch.where(undrawn, (lower + upper) / 2, estimate).maximum(lower).minimum(upper)
     return _answer(tree, estimate, error, lower, upper, tally, exact)

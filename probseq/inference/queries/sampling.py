@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from probseq.inference.queries.rollouts import roll
@@ -42,6 +42,11 @@ class Tally:
         self.square = self.square.index_add(0, row, square)
         self.fourth = self.fourth.index_add(0, row, square.square())
         self.draws = self.draws + torch.bincount(owner, minlength=len(self.draws))
+
+    def plus(self, other: Tally) -> Tally:
+        """Rows of this one and of another, each with draws in one of them at most."""
+        names = ("total", "square", "fourth", "draws")
+        return Tally(*(getattr(self, name) + getattr(other, name) for name in names))
 
     @property
     def mean(self) -> Float[Tensor, "b m"]:
@@ -94,11 +99,10 @@ def sample_open(tree: Tree, nodes: Nodes, budget: int, tolerance: float | None) 
     return tally
 
 
-def sample_all(tree: Tree, budget: int, tolerance: float | None) -> Tally:
-    """E[the numbers], from independent draws that begin with what is known."""
+def sample_all(tree: Tree, budget: int, tolerance: float | None, going: Bool[Tensor, " b"]) -> Tally:
+    """E[the numbers] of the rows that are `going`, from independent draws that begin with what is known."""
     question, batch, monitor = tree.question, tree.question.batch, tree.monitor
     tally, size = Tally.empty(batch, monitor.low.shape[1], tree.spent.device), FEWEST
-    going = torch.ones(batch, dtype=torch.bool, device=tree.spent.device)
     price = max(monitor.steps - 1, 1)
     while bool(going.any()):
         pairs = torch.div(budget - tree.spent, 2 * price, rounding_mode="floor").clamp(min=0)
