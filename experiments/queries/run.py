@@ -229,7 +229,7 @@ def draw(results: dict[str, Any], folder: Path) -> None:
         own.plot(at, [row["width"] for row in budgets], "--", color="0.6", label="hybrid, U − L (certain)")
         own.set(xscale="log", yscale="log", xlabel="elements read for one answer", title=titles[name])
         own.set_ylim(bottom=1e-6)
-    axes[0].set_ylabel("root mean square error, median over questions")
+    axes[0].set_ylabel("root mean square error (median)")
     axes[0].legend(frameon=False)
     save(drawn, folder / "error.png")
     shrink(folder)
