@@ -22,7 +22,7 @@ from probseq.face import Face
 from probseq.inference.score import check, check_lengths, score_features
 from probseq.joining import check_parts, check_widths, fresh_part
 from probseq.nextstep import NextStep, certain_end
-from probseq.part import Part, advance, attends, begun, build_recurrence
+from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound
 from probseq.recurrences.attentive import Attention
 from probseq.rows import count_rows, from_list, place
 from probseq.sequences import Sequences
@@ -95,6 +95,17 @@ class SequenceModel(Face, nn.Module):
     @cached_property
     def _leak(self) -> tuple[int, int] | None:
         return find_leak(self.recurrence, self.inputs, self._source)
+
+    @torch.no_grad()
+    def stop_bound(self) -> float | None:
+        """ε > 0 such that P(stop) ≥ ε at every step, whatever was read and whatever x is, or None if none is known."""
+        known = getattr(self.stop, "least", None)
+        bound = feature_bound(self.recurrence, 0.0 if self.initial is None else float("inf"))
+        if known is None or bound == float("inf"):
+            return None
+        # What the model computes may miss the formula by rounding.
+        least = known(self.likelihood, bound) * (1 - 64 * torch.finfo(self.first.dtype).eps)
+        return least or None
 
     def encode(self, context: Any, batch: int = 1, validate: bool = True) -> Context:
         """What x encodes to; a Context is taken as it is, and None stands for `batch` sequences without conditioning.

@@ -92,6 +92,12 @@ def attends(recurrence: Any) -> bool:
     return getattr(recurrence, "attends", False)
 
 
+def feature_bound(recurrence: Any, start: float) -> float:
+    """What no |feature| exceeds, where no number of the first memory exceeds `start`; ∞ if that is not known."""
+    known = getattr(recurrence, "feature_bound", None)
+    return float("inf") if known is None else known(start)
+
+
 def build_recurrence(recurrence: Any, inputs: int, source: int) -> None:
     """Build a recurrence; one that attends is told the width of what it attends to, 0 where there is nothing."""
     if attends(recurrence):

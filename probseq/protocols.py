@@ -48,11 +48,12 @@ class Autoregressive(Protocol):
     The split law: `extend(s, a + b)` equals `extend(s, a)` and then `extend(·, b)`; `unroll` is start-and-extend
     in one fused call, bound by the same law. There is no `step`: stepping is `extend` with n = 1.
 
-    Where a model has them, four more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
-    None; `settle(state, index)`, rows `index` of a state with what stands before the elements drawn for each, so that
-    they need not hold all of it; `attention()`, a context manager that gives a list, to which each call of `start`,
-    `extend` and `unroll` inside it appends the weights (b, n, s) that its n inputs put on the source; and `chain()`,
-    the law as a finite weighted automaton, where its states are known beforehand (`inference/automata/chain.py`).
+    Where a model has them, five more facts are heeded: `leak()`, a pair of steps that shows that it is not causal, or
+    None; `stop_bound()`, what P(stop) is at least at every step, or None; `settle(state, index)`, rows `index` of a
+    state with what stands before the elements drawn for each, so that they need not hold all of it; `attention()`, a
+    context manager that gives a list, to which each call of `start`, `extend` and `unroll` inside it appends the
+    weights (b, n, s) that its n inputs put on the source; and `chain()`, the law as a finite weighted automaton, where
+    its states are known beforehand (`inference/automata/chain.py`).
     """
 
     @property
@@ -113,7 +114,8 @@ class Element(ElementSpace, Protocol):
 class Recurrence(Protocol):
     """A part: how the past is carried. Causal: features at t depend on inputs up to t.
 
-    Where it has them, five more facts are heeded: `begin(memory, batch)`, which turns tensors of `memory_shapes`
+    Where it has them, six more facts are heeded: `feature_bound(start)`, what no |feature| exceeds where no number of
+    the memory does `start`; `begin(memory, batch)`, which turns tensors of `memory_shapes`
     (zero, or set by the context) into all that is carried, where that is more; `max_length`, the most elements it
     reads; `attends`, whether it reads the source in the context: it is then built by `build(inputs, source)`, with the
     source's width, and called as `recurrence(inputs, memory, context)`; `copies`, how many weights to copy symbols by
@@ -175,8 +177,8 @@ class Likelihood(Protocol):
 class Stop(Protocol):
     """A part: when the sequence ends, as a hazard. The decision comes before the element.
 
-    Where it has it, `sees` tells the graph what decides: of the step's features and the context's summary, both or
-    one (`StopPart.sees`).
+    Where it has them, `sees` tells the graph what decides: of the step's features and the context's summary, both or
+    one (`StopPart.sees`); and `least(likelihood, bound)`, what P(stop) is at least for features within the bound.
     """
 
     symbols: int

@@ -60,6 +60,11 @@ class EndSymbol(StopPart):
     def build(self, features: int, summary: int) -> None:
         pass
 
+    def least(self, likelihood: Likelihood, bound: float) -> float:
+        """What P(stop) is at least, whatever features there are with |hᵢ| ≤ bound; 0 if that is not known."""
+        known = getattr(likelihood, "least_end", None)
+        return 0.0 if known is None or type(self).emit is not EndSymbol.emit else known(bound)
+
     def log_prob(
         self, likelihood: Likelihood, features: Float[Tensor, "b m h"], y: Sequences
     ) -> Float[Tensor, " b"] | None:
@@ -93,6 +98,13 @@ class BernoulliStop(StopPart):
 
     def build(self, features: int, summary: int) -> None:
         self.project = nn.Linear(features, 1)
+
+    def least(self, likelihood: Likelihood, bound: float) -> float:
+        """What P(stop) is at least, whatever features there are with |hᵢ| ≤ bound: σ(c − bound ‖w‖₁)."""
+        if type(self).emit is not BernoulliStop.emit:
+            return 0.0
+        least = self.project.bias.double() - bound * self.project.weight.double().abs().sum()
+        return float(torch.sigmoid(least))
 
     def emit(
         self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context

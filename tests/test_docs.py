@@ -57,6 +57,16 @@ def test_the_gradient_of_the_bptt_page_is_that_of_autograd():
     assert max(names["errors"].values()) <= 1e-12
 
 
+def test_the_queries_page_runs():
+    names = {}
+    for block in blocks("docs/queries.md"):
+        exec(compile(block, "docs/queries.md", "exec"), names)
+    answer = names["answer"]
+    assert float(answer.lower) <= float(answer.estimate) <= float(answer.upper)
+    assert names["certificate"].certified
+    assert names["found"].survival.shape == (1, 22)
+
+
 def test_the_search_page_runs():
     names = {}
     for block in blocks("docs/search.md"):

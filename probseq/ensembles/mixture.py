@@ -38,6 +38,12 @@ class Mixture(Ensemble):
     True
     """
 
+    def stop_bound(self) -> float | None:
+        """The least of the members' bounds, or None where one has none: P(stop) is a mean of theirs."""
+        known = [getattr(model, "stop_bound", None) for model in self.models]
+        found = [0.0 if bound is None else bound() or 0.0 for bound in known]
+        return min(found) or None
+
     def _bound(self, limits: list[Any]) -> Any:
         return None if any(limit is None for limit in limits) else torch.stack(limits).amax(0)
 

@@ -12,6 +12,8 @@ from probseq.inference.infilling import (
     evidence_bounds,
     infill,
 )
+from probseq.inference.lengths import Lengths, Tightness, lengths, tightness
+from probseq.inference.queries import Answer, Monitor, events, query
 from probseq.inference.sample import sample
 from probseq.inference.score import Score, score
 from probseq.inference.search import (
@@ -28,6 +30,7 @@ from probseq.inference.search import (
 
 __all__ = [
     "DFA",
+    "Answer",
     "Constrained",
     "Enumeration",
     "ExactLookahead",
@@ -37,20 +40,27 @@ __all__ = [
     "LearnedLookahead",
     "LengthNormalisation",
     "LengthPenalty",
+    "Lengths",
+    "Monitor",
     "Normaliser",
     "Pattern",
     "Score",
+    "Tightness",
     "beam",
     "constrain",
     "decode",
     "edit_distance",
+    "events",
     "evidence_bounds",
     "exact",
     "greedy",
     "infill",
+    "lengths",
     "minimum_bayes_risk",
+    "query",
     "regex",
     "sample",
     "score",
     "tempered",
+    "tightness",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pyro.distributions as dist
+import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
@@ -35,6 +36,13 @@ class LikelihoodPart(Part):
     def mix(self, features: Float[Tensor, "*b k h"], log_weights: Float[Tensor, "*b k"]) -> TorchDistributionMixin:
         mixing = dist.Categorical(logits=log_weights, validate_args=False)
         return dist.MixtureSameFamily(mixing, self(features), validate_args=False)
+
+
+def least_last(weight: Float[Tensor, "v h"], bias: Float[Tensor, " v"], bound: float) -> float:
+    """What the last of softmax(W h + b) is at least, for |hᵢ| ≤ bound: 1 / (1 + Σᵥ exp(bᵥ − bₑ + bound ‖wᵥ − wₑ‖₁))."""
+    weight, bias = weight.detach().double(), bias.detach().double()
+    most = bias[:-1] - bias[-1] + bound * (weight[:-1] - weight[-1]).abs().sum(-1)
+    return float(torch.sigmoid(-most.logsumexp(0)))
 
 
 def require_vector(likelihood: Part, element: Element, discrete: bool = False) -> int:

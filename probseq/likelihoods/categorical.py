@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from probseq.likelihoods.base import LikelihoodPart
+from probseq.likelihoods.base import LikelihoodPart, least_last
 from probseq.part import require
 from probseq.protocols import Element
 
@@ -32,6 +32,12 @@ class _Tied(nn.Module):
         weight = self.shared[0].weight
         weight = torch.cat([weight, self.ends]) if len(self.ends) else weight
         return F.linear(self.match(features), weight, self.bias)
+
+    @property
+    def weight(self) -> Float[Tensor, "v h"]:
+        """[E; e] M."""
+        weight = torch.cat([self.shared[0].weight, self.ends])
+        return weight if isinstance(self.match, nn.Identity) else weight @ self.match.weight
 
 
 @dataclass(eq=False, repr=False)
@@ -71,6 +77,10 @@ class Categorical(LikelihoodPart):
     def logits(self, features: Float[Tensor, "*b h"]) -> Float[Tensor, "*b v"]:
         """Unnormalised log-probabilities; the end, if it is a symbol, comes last."""
         return self.raw(features)
+
+    def least_end(self, bound: float) -> float:
+        """What P(the end, a symbol) is at least, whatever features there are with |hᵢ| ≤ bound."""
+        return least_last(self.project.weight, self.project.bias, bound)
 
     def forward(self, features: Float[Tensor, "*b h"]) -> dist.Categorical:
         return dist.Categorical(logits=self.logits(features), validate_args=False)

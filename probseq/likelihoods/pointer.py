@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from probseq.likelihoods.base import LikelihoodPart
+from probseq.likelihoods.base import LikelihoodPart, least_last
 from probseq.numerics import at_least_float32
 from probseq.part import require
 from probseq.protocols import Element
@@ -56,6 +56,11 @@ class Pointer(LikelihoodPart):
         log_copied = _log(copied) + log_gate
         ends = chosen.shape[-1] - self.end
         return torch.logaddexp(chosen, F.pad(log_copied, (0, ends), value=-torch.inf))
+
+    def least_end(self, bound: float) -> float:
+        """What P(the end, a symbol) is at least, whatever features there are with |hᵢ| ≤ bound: it is never copied."""
+        opens = self.gate.bias.double() + bound * self.gate.weight.double().abs().sum()
+        return least_last(self.project.weight, self.project.bias, bound) * float(torch.sigmoid(-opens))
 
     def forward(self, features: Float[Tensor, "*b h"]) -> dist.Categorical:
         return dist.Categorical(logits=self.logits(features), validate_args=False)

@@ -12,6 +12,8 @@ from torch import Tensor
 from probseq.context import Context
 from probseq.elements import Tokens
 from probseq.inference.automata.chain import Chain
+from probseq.inference.queries import events
+from probseq.inference.queries.question import ask
 from probseq.nextstep import NextStep
 from probseq.oracles.stepwise import Stepwise, fixed_end, log_law
 from probseq.randomness import Seed, seeded
@@ -97,6 +99,30 @@ class HMM(Stepwise):
         target = torch.arange(states).expand_as(arrows)
         log_stop = torch.zeros_like(self.log_initial) if self.length is not None else stop.log().expand(states)
         return Chain(self.log_initial, log_stop, arrows.flatten(1), symbol.flatten(1), target.flatten(1), self.length)
+
+    def query(self, event: events.Event) -> Float[Tensor, " m"]:
+        """The exact answer to `probseq.query`, by the forward algorithm over pairs of hidden and automaton states.
+
+        What is open after the last step counts low. It costs steps · s · v · k², where enumeration costs v to the
+        power steps.
+        """
+        question = ask(self, event, None, None)
+        monitor, moves = question.monitor, question.moves
+        emission, transition = self.log_emission.exp().to(torch.float64), self.log_transition.exp().to(torch.float64)
+        joint = torch.zeros(len(moves), len(emission), dtype=torch.float64)
+        joint[0] = self.log_initial.exp()
+        outcomes = torch.zeros(len(monitor.low), dtype=torch.float64)
+        for t in range(monitor.steps + 1):
+            over = t == self.length if self.length is not None else False
+            stop = 1.0 if over else self.stop
+            if t == monitor.steps:
+                found = outcomes.index_add(0, monitor.last, joint.sum(1)) @ monitor.low
+                # A probability of 1 must not be more by rounding.
+                return found.maximum(monitor.low.amin(0)).minimum(monitor.high.amax(0))
+            outcomes = outcomes.index_add(0, monitor.end, stop * joint.sum(1))
+            flow = (1 - stop) * joint.unsqueeze(1) * emission.T
+            joint = torch.zeros_like(joint).index_add(0, moves.flatten(), flow.flatten(0, 1)) @ transition
+        raise AssertionError("unreachable")
 
     def first(self) -> Float[Tensor, " k"]:
         return self.log_initial

@@ -131,6 +131,10 @@ class Attentive(Part):
         fed = self.join.weight.new_zeros(batch, self.join.out_features) if self.feed else None
         return begun(self.recurrence, memory, batch), fed
 
+    def feature_bound(self, start: float) -> float:
+        """What no |hᵢ| exceeds: they are tanh of something, and shares of 1."""
+        return 1.0
+
     def build(self, inputs: int, source: int) -> None:
         width = self.recurrence.features
         require(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probseq.context import Context
-from probseq.part import Part, advance, attends, begun, build_recurrence, require
+from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound, require
 from probseq.structure import INPUT, OUTPUT, SOURCE, Links, Place, nested, recurrence_links
 
 
@@ -69,6 +69,10 @@ class Stack(Part):
     @property
     def attends(self) -> bool:
         return any(map(attends, self.members))
+
+    def feature_bound(self, start: float) -> float:
+        """That of the last member, or with `skip` of all."""
+        return max(feature_bound(member, start) for member in (self.members if self.skip else self.members[-1:]))
 
     def build(self, inputs: int, source: int = 0) -> None:
         below = inputs
@@ -159,6 +163,10 @@ class Positional(Part):
     @property
     def attends(self) -> bool:
         return attends(self.recurrence)
+
+    def feature_bound(self, start: float) -> float:
+        """That of the recurrence."""
+        return feature_bound(self.recurrence, start)
 
     def build(self, inputs: int, source: int = 0) -> None:
         self.embedding = nn.Embedding(self.positions, self.dim)

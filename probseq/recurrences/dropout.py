@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probseq.context import Context
-from probseq.part import Part, advance, attends, begun, build_recurrence, require
+from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound, require
 from probseq.structure import Links, recurrence_links
 
 
@@ -80,6 +80,10 @@ class SharedDropout(Part):
         """The memory of the recurrence, and in training the masks (b, i) and (b, h)."""
         own = begun(self.recurrence, memory, batch)
         return own, self._mask(batch, self.width, self.before), self._mask(batch, self.features, self.after)
+
+    def feature_bound(self, start: float) -> float:
+        """That of the recurrence, in evaluation."""
+        return feature_bound(self.recurrence, start)
 
     def build(self, inputs: int, source: int = 0) -> None:
         self.width = inputs

@@ -59,6 +59,10 @@ class _Fused(Part):
     def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
         return ((self.layers, self.size),) * self.states
 
+    def feature_bound(self, start: float) -> float:
+        """What no |hᵢ| exceeds, where no number of the first memory exceeds `start`."""
+        return 1.0
+
     def build(self, inputs: int) -> None:
         between = self.dropout if self.layers > 1 else 0.0
         self.network = self.family(inputs, self.size, self.layers, batch_first=True, dropout=between)
@@ -121,6 +125,10 @@ class GRU(_Fused):
 
     __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
     family = nn.GRU
+
+    def feature_bound(self, start: float) -> float:
+        """h' lies between h and n, so that it stays within 1 where it started there."""
+        return max(1.0, start)
 
     def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
         from_inputs, from_hidden = self.gates(layer, inputs, before[0])

@@ -48,6 +48,10 @@ class Leaky(Part):
     def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
         return ((self.size,),)
 
+    def feature_bound(self, start: float) -> float:
+        """What no |hᵢ| exceeds, where no number of the first memory exceeds `start`: h' is a mean of h and a tanh."""
+        return max(1.0, start)
+
     def build(self, inputs: int) -> None:
         self.read = nn.Linear(inputs, self.size)
         self.recur = nn.Linear(self.size, self.size, bias=False)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probseq.part import Part, require
+from probseq.part import Part, feature_bound, require
 from probseq.structure import Links, recurrence_links
 
 Memory = tuple[Tensor, ...]
@@ -43,6 +43,10 @@ class Unrolled(Part):
     @property
     def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
         return self.cell.memory_shapes
+
+    def feature_bound(self, start: float) -> float:
+        """That of the cell."""
+        return feature_bound(self.cell, start)
 
     def build(self, inputs: int) -> None:
         self.cell.build(inputs)

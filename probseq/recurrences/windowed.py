@@ -53,6 +53,10 @@ class Memoryless(Part):
     def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
         return ()
 
+    def feature_bound(self, start: float) -> float:
+        """What no |hᵢ| exceeds: they are tanh of something."""
+        return 1.0
+
     def build(self, inputs: int) -> None:
         self.network = perceptron(inputs, self.size, self.layers)
 
@@ -103,6 +107,10 @@ class CausalConv(Part):
     @property
     def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
         return ((self.window - 1, self.inputs),)
+
+    def feature_bound(self, start: float) -> float:
+        """What no |hᵢ| exceeds: they are tanh of something."""
+        return 1.0
 
     def build(self, inputs: int) -> None:
         self.inputs = inputs

@@ -25,6 +25,9 @@ from probseq.sequences import Sequences
 MOST = 1 << 20
 """Completions that are listed for one pattern."""
 
+PARTICLES = {"cpu": 1 << 12}
+"""Particles that are carried at once, of patterns whose gaps begin near each other; ROWS on an accelerator."""
+
 
 @torch.no_grad()
 def infill(
@@ -88,8 +91,9 @@ def infill(
         task = Task(model, given, templates, state, alphabet, lookahead)
         counts = _count(templates, alphabet)
         listed = _listed(counts, templates.rows, particles, method, batch)
-        parts = [task.enumerate(index) for index in _split(counts, listed)]
-        for index in _split(torch.full_like(counts, particles), ~listed):
+        most = PARTICLES.get(start.features.device.type, ROWS)
+        parts = [task.enumerate(index) for index in _split(counts, listed, ROWS)]
+        for index in _split(torch.full_like(counts, particles), ~listed, most, _first_hole(templates)):
             parts.append(task.estimate(index, particles, sweeps, threshold))
     return _gather(task, parts, listed, batch)
 
@@ -153,12 +157,21 @@ def _listed(
     return (total <= (MOST if method == "exact" else particles))[rows]
 
 
-def _split(sizes: Tensor, chosen: Bool[Tensor, " n"]) -> Iterator[Int[Tensor, " k"]]:
-    """The chosen templates in groups whose sizes sum to ROWS at most, or that have one member."""
+def _first_hole(templates: Templates) -> Int[Tensor, " n"]:
+    """Where something is missing first; the length, where nothing is."""
+    holes = templates.holes.cpu()
+    return torch.where(holes.any(1), holes.to(torch.uint8).argmax(1), templates.y.lengths)
+
+
+def _split(
+    sizes: Tensor, chosen: Bool[Tensor, " n"], most: int, key: Int[Tensor, " n"] | None = None
+) -> Iterator[Int[Tensor, " k"]]:
+    """The chosen templates, by key, in groups whose sizes sum to `most` at most, or that have one member."""
+    order = torch.arange(len(sizes)) if key is None else key.argsort(stable=True)
     group, total = [], 0.0
-    for index in chosen.nonzero().squeeze(-1).tolist():
+    for index in order[chosen[order]].tolist():
         size = float(sizes[index])
-        if group and total + size > ROWS:
+        if group and total + size > most:
             yield torch.tensor(group)
             group, total = [], 0.0
         group.append(index)
