@@ -159,7 +159,7 @@ def _listed(
 
 def _first_hole(templates: Templates) -> Int[Tensor, " n"]:
     """Where something is missing first; the length, where nothing is."""
-    holes = templates.holes.cpu()
+    holes = torch.nn.functional.pad(templates.holes.cpu(), (0, 1))
     return torch.where(holes.any(1), holes.to(torch.uint8).argmax(1), templates.y.lengths)
 
 
