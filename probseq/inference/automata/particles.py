@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probseq.inference.automata.descent import Space
 from probseq.inference.search.hypotheses import Hypotheses
+from probseq.inference.weights import effective_size, log_mean, normalise, relative_variance
 
 ENOUGH = 0.5
 """Particles are resampled where the effective number falls below this share."""
@@ -34,8 +35,7 @@ class Swarm:
     @property
     def ess(self) -> Float[Tensor, " b"]:
         """The effective number of particles, 1 / Σ w²; 0 where all have died."""
-        total = (2 * self.log_weight).exp().sum(1)
-        return torch.where(total > 0, 1 / total, 0.0)
+        return effective_size(self.log_weight)
 
 
 def swarm(space: Space, particles: int) -> Swarm:
@@ -67,7 +67,7 @@ class _Run:
         self.log_weight = torch.zeros(batch, particles, dtype=torch.float64, device=device)
         self.log_evidence = self.log_weight.new_zeros(batch)
         self.ancestor = torch.arange(particles, device=device).repeat(batch)
-        self.resampled = self.log_weight.new_zeros(batch)
+        self.resampled = torch.zeros(batch, dtype=torch.int64, device=device)
         self.numbers = torch.zeros(len(flat), 0, dtype=torch.int64, device=device)
 
     def step(self, position: int) -> bool:
@@ -101,15 +101,12 @@ class _Run:
     def _resample(self) -> Int[Tensor, " m"]:
         """Which particle each place goes on with, (b · n,)."""
         n, weight = self.particles, self.log_weight
-        possible = (weight > -torch.inf).any(1)
-        share = torch.where(possible.unsqueeze(1), weight, 0.0).softmax(1)
-        ess = 1 / (share**2).sum(1)
-        chosen = possible & (ess < ENOUGH * n) & (self.going.view(self.batch, n).any(1))
+        size = effective_size(weight)
+        chosen = (size > 0) & (size < ENOUGH * n) & (self.going.view(self.batch, n).any(1))
         # Multinomial, which the estimate of the error is made for.
-        drawn = share.multinomial(n, replacement=True)
-        drawn = torch.where(chosen.unsqueeze(1), drawn, torch.arange(n, device=share.device))
-        mean = weight.logsumexp(1) - torch.tensor(float(n), dtype=weight.dtype).log().to(weight)
-        self.log_evidence = torch.where(chosen, self.log_evidence + mean, self.log_evidence)
+        drawn = normalise(weight).exp().multinomial(n, replacement=True)
+        drawn = torch.where(chosen.unsqueeze(1), drawn, torch.arange(n, device=drawn.device))
+        self.log_evidence = torch.where(chosen, self.log_evidence + log_mean(weight), self.log_evidence)
         self.log_weight = torch.where(chosen.unsqueeze(1), 0.0, weight)
         self.resampled = self.resampled + chosen
         return (drawn + torch.arange(self.batch, device=drawn.device).unsqueeze(1) * n).flatten()
@@ -120,21 +117,11 @@ class _Run:
             setattr(self, name, getattr(self, name)[index])
 
     def close(self) -> Swarm:
-        n, weight = self.particles, self.log_weight
-        mean = weight.logsumexp(1) - torch.tensor(float(n), dtype=weight.dtype).log().to(weight)
-        possible = mean > -torch.inf
-        share = torch.where(possible.unsqueeze(1), weight, 0.0).softmax(1)
-        log_weight = torch.where(possible.unsqueeze(1), share.log(), -torch.inf)
+        weight = self.log_weight
+        possible = (weight > -torch.inf).any(1, keepdim=True)
+        log_weight = torch.where(possible, normalise(weight), -torch.inf)
         ended = ~self.going & (weight.flatten() > -torch.inf)
         y = self.space.sequences(self.numbers, self.lengths, ended)
         found = Hypotheses(y, self.log_prob, log_weight.flatten(), self.rows)
-        return Swarm(found, log_weight, self.log_evidence + mean, self._relative_error(share))
-
-    def _relative_error(self, share: Tensor) -> Float[Tensor, " b"]:
-        """1 − (n / (n − 1))^(resampled + 1) · Σ of the products of weights with different first ancestors, its root."""
-        n = self.particles
-        if n == 1:
-            return torch.full_like(self.log_evidence, torch.inf)
-        family = share.new_zeros(share.shape).scatter_add(1, self.ancestor.view(self.batch, n), share)
-        apart = 1 - (family**2).sum(1)
-        return (1 - (n / (n - 1)) ** (self.resampled + 1) * apart).clamp(min=0).sqrt()
+        variance = relative_variance(weight, self.ancestor.view_as(weight), self.resampled)
+        return Swarm(found, log_weight, self.log_evidence + log_mean(weight), variance.sqrt())

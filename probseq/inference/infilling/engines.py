@@ -12,10 +12,11 @@ from torch import Tensor
 from probseq.context import State
 from probseq.inference.infilling.alignment import log_share
 from probseq.inference.infilling.lookahead import Lookahead
-from probseq.inference.infilling.particles import Cloud, Potential, normalise, particle, reweighted, run
+from probseq.inference.infilling.particles import Cloud, Potential, particle, reweighted, run
 from probseq.inference.infilling.pattern import Pattern, Templates
 from probseq.inference.search.alphabet import Alphabet
 from probseq.inference.segments import score_piece
+from probseq.inference.weights import normalise
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
 

@@ -15,6 +15,7 @@ from probseq.inference.partial import complete
 from probseq.inference.score import Score
 from probseq.inference.search.alphabet import Alphabet
 from probseq.inference.segments import piece, read_piece
+from probseq.inference.weights import effective_size, log_mean, normalise, relative_variance
 from probseq.numerics import log_sum
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
@@ -45,36 +46,12 @@ class Cloud:
     @property
     def log_evidence(self) -> Float[Tensor, " n"]:
         """log Ẑ."""
-        return log_sum(self.log_weight) - _log(self.log_weight.shape[1])
+        return log_mean(self.log_weight)
 
     @property
     def relative_variance(self) -> Float[Tensor, " n"]:
-        """An estimate of Var(Ẑ) / Z² from the genealogy of the particles; ∞ for a single particle.
-
-        Source: Lee & Whiteley, Variance estimation in the particle filter, 2018, equation 11.
-        """
-        n, particles = self.log_weight.shape
-        if particles == 1:
-            return self.log_weight.new_full((n,), torch.inf)
-        share = normalise(self.log_weight).exp()
-        families = torch.zeros_like(share).scatter_add(1, self.origin, share).square().sum(1)
-        factor = (particles / (particles - 1)) ** (self.resampled + 1).to(share.dtype)
-        return (1 - factor * (1 - families)).clamp(min=0)
-
-
-def normalise(log_weight: Float[Tensor, "n N"]) -> Float[Tensor, "n N"]:
-    """Log-weights whose exp sums to 1 in each row; uniform ones where all are −∞."""
-    total = log_sum(log_weight).unsqueeze(1)
-    return torch.where(total > -torch.inf, log_weight - total, -_log(log_weight.shape[1]))
-
-
-def effective_size(log_weight: Float[Tensor, "n N"]) -> Float[Tensor, " n"]:
-    """(Σ w)² / Σ w²; 0 where all weights are 0."""
-    return torch.where((log_weight > -torch.inf).any(1), (2 * log_sum(log_weight) - log_sum(2 * log_weight)).exp(), 0.0)
-
-
-def _log(count: int) -> float:
-    return float(torch.tensor(float(count), dtype=torch.float64).log())
+        """An estimate of Var(Ẑ) / Z²."""
+        return relative_variance(self.log_weight, self.origin, self.resampled)
 
 
 @torch.no_grad()
@@ -246,7 +223,7 @@ class _Flight:
         if self.kept is not None:
             chosen[:, 0] = 0
         flat = (chosen + self.particles * torch.arange(len(chosen), device=chosen.device).unsqueeze(1)).flatten()
-        mean = (log_sum(aim) - _log(self.particles)).unsqueeze(1)
+        mean = log_mean(aim).unsqueeze(1)
         anew = mean - twist[flat].view(shape)
         self.log_weight = torch.where(low.unsqueeze(1), anew, self.log_weight.view(shape)).flatten()
         self.state, self.columns, self.origin = self.state.select(flat), self.columns[flat], self.origin[flat]
