@@ -66,7 +66,8 @@ class Infilled:
 
     @cached_property
     def ess(self) -> Float[Tensor, " b"]:
-        """The effective number of draws, (Σ w)² / Σ w²: how many exact ones would tell as much."""
+        """(Σ w)² / Σ w²: how many exact draws would tell as much. Particles that were drawn anew share ancestors, which
+        this does not see; `standard_error` does."""
         squares = torch.zeros_like(self.log_evidence).index_add(0, self.rows, self.weight.square())
         return torch.where(squares > 0, 1 / squares, 0.0)
 

@@ -181,12 +181,18 @@ def _expand(model: Autoregressive, pattern: Pattern, limit: int) -> tuple[Tensor
 
 
 def _element(item: Any, like: Tensor, row: int) -> Tensor:
-    value = torch.as_tensor(item)
-    if value.shape != like.shape or value.is_floating_point() != like.is_floating_point():
-        what = f"{'a number' if not like.ndim else f'a vector {tuple(like.shape)}'}"
-        kind = "reals" if like.is_floating_point() else "integers"
-        if not (value.shape == like.shape and like.is_floating_point() and value.dtype != torch.bool):
-            raise ValueError(f"pattern {row}: expected {what} of {kind}, None or Gap(); got {item!r}.")
+    try:
+        value = torch.as_tensor(item)
+    except (TypeError, ValueError, RuntimeError):
+        value = None
+    real = like.is_floating_point()
+    fits = value is not None and value.shape == like.shape and value.dtype != torch.bool
+    if value is None or not fits or (value.is_floating_point() and not real):
+        what = f"a vector {tuple(like.shape)}" if like.ndim else "a number"
+        raise ValueError(
+            f"pattern {row}: expected {what} of {'reals' if real else 'integers'}, None or Gap(); got {item!r}. Texts "
+            "stand alone, or in a list of texts."
+        )
     return value.to(like.dtype)
 
 
