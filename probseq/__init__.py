@@ -9,7 +9,7 @@ from probseq import recipes
 from probseq.context import Context, State
 from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
-from probseq.elements import Bits, Reals, Tokens
+from probseq.elements import Bits, Reals, Record, Tokens
 from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
 from probseq.ensembles import Mixture, ProductOfSteps, average
 from probseq.evaluation import (
@@ -61,7 +61,7 @@ from probseq.inference import (
     tempered,
     tightness,
 )
-from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric, Pointer
+from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric, Pointer, Product, Waiting
 from probseq.model import SequenceModel
 from probseq.nextstep import NextStep
 from probseq.objectives import (
@@ -82,6 +82,7 @@ from probseq.recurrences import (
     LSTM,
     Attentive,
     CausalConv,
+    Clock,
     Elman,
     Grid,
     Leaky,
@@ -93,7 +94,7 @@ from probseq.recurrences import (
 )
 from probseq.saving import SaveError, load, load_lookahead, save, save_lookahead
 from probseq.sequences import Sequences
-from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength
+from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength, Window
 
 if TYPE_CHECKING:
     from probseq import graph
@@ -114,6 +115,7 @@ __all__ = [
     "Bits",
     "Categorical",
     "CausalConv",
+    "Clock",
     "Constrained",
     "Context",
     "Convolutional",
@@ -157,9 +159,11 @@ __all__ = [
     "PlannedLength",
     "Pointer",
     "Positional",
+    "Product",
     "ProductOfSteps",
     "Program",
     "Reals",
+    "Record",
     "SaveError",
     "Schedule",
     "ScheduledSampling",
@@ -180,6 +184,8 @@ __all__ = [
     "Unidirectional",
     "Unrolled",
     "Vector",
+    "Waiting",
+    "Window",
     "average",
     "beam",
     "constrain",

@@ -35,6 +35,10 @@ def check_parts(element: Any, recurrence: Any, likelihood: Any, stop: Any, conte
     )
     longest = getattr(recurrence, "max_length", None)
     require(
+        not hasattr(element, "members") or _is_product(likelihood),
+        f"{element!r} has a law for each member: Product((…, …)); got {likelihood.describe()}.",
+    )
+    require(
         not stop.symbols or likelihood.takes_symbols,
         f"{stop.describe()} adds a symbol to the alphabet and needs Categorical(); got {likelihood.describe()}. Use "
         "BernoulliStop(), LengthStop(n) or FixedLength(n).",
@@ -45,6 +49,22 @@ def check_parts(element: Any, recurrence: Any, likelihood: Any, stop: Any, conte
         f"{likelihood.describe()} copies symbols by weights that stand last among the features, one for each of {size} "
         f"symbols; {recurrence.describe()} gives {copied or 'none'}. Use Attentive(…, copies={size}), on top if it is "
         "in a Stack.",
+    )
+    timed, clocked = getattr(stop, "timed", False), getattr(recurrence, "clocked", False)
+    require(
+        not timed or clocked,
+        f"{stop.describe()} asks how much time has passed; got {recurrence.describe()}. Use Clock({recurrence!r}).",
+    )
+    require(
+        not timed or getattr(likelihood, "timed", False),
+        f"{stop.describe()} asks P(no event until the end), which {likelihood.describe()} does not know. Use "
+        "Waiting(), or Product((Waiting(), …)).",
+    )
+    first = getattr(element, "members", (element,))[0]
+    require(
+        not (timed or clocked) or (first.shape == (1,) and first.width == 1),
+        f"a Clock adds up times that are read back in before all else; got {element!r}. Use Reals(1), or "
+        "Record((Reals(1), …)).",
     )
     require(
         aligned or not stop.aligned,
@@ -76,3 +96,9 @@ def check_widths(recurrence: Any, inputs: int, state: int, carried: int) -> None
         not state or carried > 0,
         f"{recurrence.describe()} carries no state that x could set. Let the context enter with enters='input'.",
     )
+
+
+def _is_product(likelihood: Any) -> bool:
+    """Whether it is a product of laws, or a law made of such."""
+    inner = getattr(likelihood, "likelihood", None)
+    return hasattr(likelihood, "likelihoods") if inner is None else _is_product(inner)

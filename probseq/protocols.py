@@ -114,13 +114,14 @@ class Element(ElementSpace, Protocol):
 class Recurrence(Protocol):
     """A part: how the past is carried. Causal: features at t depend on inputs up to t.
 
-    Where it has them, six more facts are heeded: `feature_bound(start)`, what no |feature| exceeds where no number of
+    Where it has them, seven more facts are heeded: `feature_bound(start)`, what no |feature| exceeds where no number of
     the memory does `start`; `begin(memory, batch)`, which turns tensors of `memory_shapes`
     (zero, or set by the context) into all that is carried, where that is more; `max_length`, the most elements it
     reads; `attends`, whether it reads the source in the context: it is then built by `build(inputs, source)`, with the
     source's width, and called as `recurrence(inputs, memory, context)`; `copies`, how many weights to copy symbols by
-    stand last among its features; and, for the graph, `links(steps)`: what
-    depends on what inside (`probseq.structure`). Without the last, every step is taken to read the one before it.
+    stand last among its features; `clocked`, whether the time that has passed stands there; and, for the graph,
+    `links(steps)`: what depends on what inside (`probseq.structure`). Without the last, every step is taken to read
+    the one before it.
     Encoders and contexts may have `links` too.
     """
 
@@ -154,7 +155,12 @@ class Cell(Recurrence, Protocol):
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """A part: the law of the next element, given features, and given that there is one."""
+    """A part: the law of the next element, given features, and given that there is one.
+
+    Where it is `timed`, the element is, or begins with, a waiting time whose survival is known, and it has
+    `within(features, rest)`: a `NextStep` with the law of elements whose time is at most `rest` (*b), and the
+    log-probabilities that there is none and that there is one. The stop law `Window` asks for it.
+    """
 
     takes_symbols: bool
     """Whether `build` can add outcomes to the alphabet, as EndSymbol asks. Such a likelihood has `logits(features)`,
@@ -177,8 +183,9 @@ class Likelihood(Protocol):
 class Stop(Protocol):
     """A part: when the sequence ends, as a hazard. The decision comes before the element.
 
-    Where it has them, `sees` tells the graph what decides: of the step's features and the context's summary, both or
-    one (`StopPart.sees`); and `least(likelihood, bound)`, what P(stop) is at least for features within the bound.
+    Where it is `timed`, the recurrence must be `clocked` and the likelihood `timed`. Where it has them, `sees` tells
+    the graph what decides: of the step's features and the context's summary, both or one (`StopPart.sees`); and
+    `least(likelihood, bound)`, what P(stop) is at least for features within the bound.
     """
 
     symbols: int

@@ -191,6 +191,42 @@ class FixedLength(StopPart):
 
 
 @dataclass(eq=False, repr=False)
+class Window(StopPart):
+    """Events are watched from time 0 to `end`, and y ends with the last one within: P(stop) = P(τ > end − t | …).
+
+    The density of events at times t₁ … tₙ is ∏ᵢ f(tᵢ − tᵢ₋₁ | …) · P(τ > end − tₙ | …), that of a temporal point
+    process: the last wait is known only to go beyond the end. The recurrence is a `Clock`, the likelihood a `Waiting`
+    time, or a `Product` of which the first is one; their parameters are maps of the features and of elapsed / end.
+
+    Args:
+        end: where the window closes, in the units of the times.
+
+    Raises:
+        ValueError: an end that is not positive and finite.
+    """
+
+    end: float
+
+    timed: ClassVar[bool] = True
+    sees: ClassVar[tuple[str, ...]] = (OUTPUT,)
+
+    def __post_init__(self) -> None:
+        require(0 < self.end < float("inf"), f"Window needs a finite end > 0; got {self.end}.")
+
+    def build(self, features: int, summary: int) -> None:
+        pass
+
+    def emit(
+        self, likelihood: Likelihood, features: Float[Tensor, "b *n h"], position: Tensor, context: Context
+    ) -> NextStep:
+        features, elapsed = at_least_float32(features).tensor_split([-1], -1)
+        # A last event on the edge is within, whatever rounding made of the sum.
+        end = self.end * (1 + 64 * torch.finfo(elapsed.dtype).eps)
+        rest = (end - elapsed).squeeze(-1)
+        return likelihood.within(torch.cat([features, elapsed / self.end], -1), rest)  # type: ignore[attr-defined]
+
+
+@dataclass(eq=False, repr=False)
 class AlignedLength(StopPart):
     """As many elements as the aligned x has, with certainty: the end of tagging. Needs an `Aligned` context."""
 

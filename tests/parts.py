@@ -40,6 +40,38 @@ DISCRETE = {
     "Tokens by Parametric": (ps.Tokens(3, dim=4), ps.Parametric(dist.Categorical)),
     "Bits": (ps.Bits(2), ps.Bernoulli()),
 }
+RECORDS = {
+    "record of two Tokens": (
+        ps.Record((ps.Tokens(2, dim=2), ps.Tokens(3, dim=2))),
+        ps.Product((ps.Categorical(), ps.Categorical(tied=True))),
+    ),
+    "record of Bits, then Tokens": (
+        ps.Record((ps.Bits(2), ps.Tokens(2, dim=3))),
+        ps.Product((ps.Bernoulli(), ps.Categorical()), chained=True),
+    ),
+    "record of Reals and Tokens": (
+        ps.Record((ps.Reals(2), ps.Tokens(3, dim=2, dropout=0.2))),
+        ps.Product((ps.Gaussian(), ps.Categorical())),
+    ),
+    "record of Tokens, then positive Reals": (
+        ps.Record((ps.Tokens(3, dim=2), ps.Reals(2))),
+        ps.Product((ps.Categorical(), ps.Parametric(dist.LogNormal)), chained=True),
+    ),
+}
+EVENTS = {
+    "times": (
+        ps.Reals(1), ps.Clock(ps.Memoryless(4)), ps.Waiting("weibull"), ps.Window(3.0), CONTEXTS["input"],
+    ),
+    "marked": (
+        ps.Record((ps.Reals(1), ps.Tokens(3, dim=2))), ps.Clock(ps.GRU(4)),
+        ps.Product((ps.Waiting("lognormal", 2), ps.Categorical())), ps.Window(3.0), CONTEXTS["both"],
+    ),
+    "marked, chained": (
+        ps.Record((ps.Reals(1), ps.Tokens(3, dim=2))), ps.Clock(ps.Stack((ps.GRU(4), ps.Attentive(ps.LSTM(4))))),
+        ps.Product((ps.Waiting("loglogistic"), ps.Categorical()), chained=True), ps.Window(2.0),
+        ps.Source(ps.Reals(2), ps.Unidirectional(ps.GRU(3)), enters="state"),
+    ),
+}  # fmt: skip
 PARALLEL = {
     "Memoryless": ps.Memoryless(5),
     "deep Memoryless": ps.Memoryless(5, layers=2),
@@ -233,6 +265,13 @@ def _table():
             yield f"vector {name}, LSTM, {stop.describe()}", (
                 ps.Reals(2), RECURRENCES["LSTM"], VECTOR[name], stop, context,
             )  # fmt: skip
+    for name, (element, likelihood) in RECORDS.items():
+        for stop in (ps.BernoulliStop(), *([ps.PlannedLength(3, dim=2)] if likelihood.chained else [])):
+            yield f"{name}, GRU, {stop.describe()}", (
+                element, RECURRENCES["GRU"], likelihood, stop, CONTEXTS["input"],
+            )  # fmt: skip
+    for name, parts in EVENTS.items():
+        yield f"events, {name}", parts
     for c in ("none", "input", "both"):
         yield f"Bits, Grid, FixedLength, {c}", (
             ps.Bits(1), ps.Grid(2, 2, 4), ps.Bernoulli(), STOPS["FixedLength"], CONTEXTS[c],
@@ -240,7 +279,7 @@ def _table():
 
 
 TABLE = dict(_table())
-ENUMERABLE = {name: parts for name, parts in TABLE.items() if not isinstance(parts[0], ps.Reals) or "Bits" in name}
+ENUMERABLE = {name: parts for name, parts in TABLE.items() if getattr(parts[0], "cardinality", None) is not None}
 DENSITIES = {name: parts for name, parts in TABLE.items() if name.startswith("scalar")}
 CONTINUOUS = {name: parts for name, parts in TABLE.items() if name not in ENUMERABLE}
 

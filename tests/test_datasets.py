@@ -22,6 +22,7 @@ from probseq.datasets import (
     cardinal,
     chorales,
     digits,
+    kanji,
     mnist,
     names,
     nettalk,
@@ -341,6 +342,21 @@ def test_the_vowels_are_in_their_published_parts():
     # The first line of the file.
     assert data.train.values[0, :2, 0].tolist() == pytest.approx([1.860936, 1.891651])
     assert float(data.train.values[0, 0, 1]) == pytest.approx(-0.207383)
+
+
+@published
+def test_the_drawings_are_in_their_published_parts():
+    data = kanji()
+    assert [(len(part), int(part.decisions.sum())) for part in data] == [
+        (10_000, 416_111),
+        (600, 26_055),
+        (500, 21_293),
+    ]
+    assert (int(data.train.lengths.min()), int(data.train.lengths.max())) == (2, 88)
+    moves = torch.cat([part.values[part.mask()] for part in data])
+    assert torch.equal(moves[:, 2].unique(), torch.tensor([0.0, 1.0]))
+    # The first drawing that is held out.
+    assert data.validation[0][:3].tolist() == [[12.0, 23.0, 0.0], [-1.0, 412.0, 1.0], [0.0, -423.0, 0.0]]
 
 
 def test_the_vowels_are_not_fetched(monkeypatch):

@@ -10,6 +10,7 @@ from probseq.datasets.pronunciations import Pronunciations, pronunciations
 from probseq.datasets.sigmorphon import sigmorphon2020
 from probseq.datasets.spellings import Spellings, aligned_cmudict, nettalk
 from probseq.datasets.splits import Pairs, Texts
+from probseq.datasets.strokes import Drawings, kanji
 from probseq.datasets.vowels import Utterances, vowels
 from probseq.datasets.words import words
 
@@ -17,6 +18,7 @@ __all__ = [
     "Alphabet",
     "Captions",
     "Chorales",
+    "Drawings",
     "Images",
     "Pairs",
     "Pronunciations",
@@ -29,6 +31,7 @@ __all__ = [
     "cardinal",
     "chorales",
     "digits",
+    "kanji",
     "mnist",
     "names",
     "nettalk",

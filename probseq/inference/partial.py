@@ -16,7 +16,7 @@ from torch.distributions import (
     MultivariateNormal,
 )
 
-from probseq.mixed import Listed, Mixed
+from probseq.mixed import Concatenated, Listed, Mixed, beside
 from probseq.numerics import log_sum
 
 
@@ -24,8 +24,8 @@ def complete(law: Any, values: Tensor, observed: Bool[Tensor, "*be"]) -> tuple[T
     """Draw what is missing of elements given what is observed of them, and score what is observed.
 
     For an element y = (o, m): m ~ P(m | o), and log P(o), the density of the observed part with the missing one
-    integrated out; 0 where nothing is observed. Exact for scalars, for dimensions that are independent, for
-    multivariate normals, for listed laws, and for mixtures of all these; any other law takes elements that are
+    integrated out; 0 where nothing is observed. Exact for scalars, for dimensions and for columns that are independent,
+    for multivariate normals, for listed laws, and for mixtures of all these; any other law takes elements that are
     observed as a whole or missing as a whole. The draws carry no gradient, the log-density does.
 
     Args:
@@ -53,6 +53,8 @@ def complete(law: Any, values: Tensor, observed: Bool[Tensor, "*be"]) -> tuple[T
         each = [complete(member, values, observed) for member in law.laws]
         filled, log_prob = (torch.stack(part, len(law.batch_shape)) for part in zip(*each, strict=True))
         return _chosen(filled, log_prob + law.log_weights)
+    if isinstance(law, Concatenated):
+        return _columns(law, values, observed)
     if isinstance(law, MultivariateNormal | LowRankMultivariateNormal):
         return _normal(law, values, observed)
     if isinstance(law, Listed):
@@ -72,6 +74,15 @@ def _independent(law: Any, values: Tensor, observed: Tensor) -> tuple[Tensor, Te
         filled, log_prob = torch.where(observed, values, filled), torch.where(inside, log_prob, -torch.inf)
     dims = law.reinterpreted_batch_ndims
     return filled, log_prob.flatten(-dims).sum(-1) if dims else log_prob
+
+
+def _columns(law: Concatenated, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Each law by itself."""
+    found = []
+    for own, part, seen in zip(law.laws, law.split(values), law.split(observed), strict=True):
+        found.append(complete(own, part if own.event_shape else torch.where(seen, part, 0).long(), seen))
+    filled, log_prob = zip(*found, strict=True)
+    return beside(filled, law.laws).to(values), torch.stack(log_prob).sum(0)
 
 
 def _mixture(law: Any, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """How the past is carried."""
 
 from probseq.recurrences.attentive import Attentive
+from probseq.recurrences.clock import Clock
 from probseq.recurrences.composed import Positional, Stack
 from probseq.recurrences.dropout import SharedDropout
 from probseq.recurrences.gated import GRU, LSTM, Elman
@@ -14,6 +15,7 @@ __all__ = [
     "LSTM",
     "Attentive",
     "CausalConv",
+    "Clock",
     "Elman",
     "Grid",
     "Leaky",
