@@ -164,7 +164,7 @@ def test_the_elapsed_time_joins_what_a_network_without_a_state_would_keep_apart(
         (lambda: model(ps.Reals(1), ps.Clock(ps.GRU(3)), ps.Gaussian(), ps.Window(1.0)), r"Gaussian\(\) does not know"),
         (
             lambda: model(ps.Reals(2), ps.Clock(ps.GRU(3)), ps.Waiting(), ps.Window(1.0)),
-            r"Reals\(1\); got Reals\(dim=2",
+            r"before all else; got Reals\(dim=2",
         ),
         (lambda: model(ps.Reals(2), ps.GRU(3), ps.Waiting(), ps.BernoulliStop()), "the law of one time"),
         (

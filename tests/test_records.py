@@ -172,3 +172,11 @@ def test_what_is_missing_of_whole_sequences_is_drawn():
     assert torch.equal(drawn.values[observed], checked.values[observed])
     assert torch.isfinite(made.log_prob(drawn)).all()
     assert torch.isfinite(log_q).all()
+
+
+def test_models_of_other_members_are_not_mixed():
+    turned = ps.Record((ps.Tokens(3, dim=2), ps.Reals(2)))
+    other = strokes(ps.Product((ps.Categorical(), ps.Gaussian())), turned)
+    ps.Mixture([strokes(), strokes(CHAINED)])
+    with pytest.raises(ValueError, match="element"):
+        ps.Mixture([strokes(), other])

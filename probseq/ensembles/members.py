@@ -226,6 +226,8 @@ class Ensemble(Face, nn.Module, ABC):
 
 def _space(element: Any) -> tuple[Any, ...]:
     """What must be the same of the elements of all members."""
+    if hasattr(element, "members"):
+        return tuple(map(_space, element.members))
     size, support = getattr(element, "cardinality", None), getattr(element, "support", None)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
