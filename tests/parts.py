@@ -51,7 +51,7 @@ RECORDS = {
     ),
     "record of Reals and Tokens": (
         ps.Record((ps.Reals(2), ps.Tokens(3, dim=2, dropout=0.2))),
-        ps.Product((ps.Gaussian(), ps.Categorical())),
+        ps.Product((ps.MixtureOf(ps.Gaussian(covariance="full"), 2), ps.Categorical())),
     ),
     "record of Tokens, then positive Reals": (
         ps.Record((ps.Tokens(3, dim=2), ps.Reals(2))),

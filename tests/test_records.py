@@ -151,6 +151,21 @@ def test_members_that_are_observed_are_scored_and_the_others_drawn():
     torch.testing.assert_close(log_prob, expected, rtol=0, atol=1e-12)
 
 
+def test_a_mixture_of_whole_elements_weighs_its_parts_by_the_observed_members():
+    made = strokes(ps.MixtureOf(BESIDE, 2))
+    law = made.likelihood(features(made, 1))
+    y = law.sample()
+    for token in range(3):
+        filled, log_prob = complete(
+            law, torch.tensor([[torch.nan, torch.nan, token]]), torch.tensor([[False, False, True]])
+        )
+        each = torch.stack([part.laws[1].log_prob(torch.tensor([token])) for part in law.laws], -1)
+        torch.testing.assert_close(log_prob, (each + law.log_weights).logsumexp(-1), rtol=0, atol=1e-12)
+        assert float(filled[0, 2]) == token
+    filled, log_prob = complete(law, y, torch.ones(1, 3, dtype=torch.bool))
+    torch.testing.assert_close(log_prob, law.log_prob(y), rtol=0, atol=1e-12)
+
+
 def test_chained_members_are_observed_or_missing_together():
     made = strokes(CHAINED)
     law = made.likelihood(features(made, 2))
