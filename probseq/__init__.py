@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from probseq import recipes
 from probseq.context import Context, State
-from probseq.contexts import Aligned, Labels, Several, Source, Vector
+from probseq.contexts import Aligned, Labels, SeriesScale, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
@@ -84,6 +84,7 @@ from probseq.recurrences import (
     CausalConv,
     Elman,
     Grid,
+    Lagged,
     Leaky,
     Memoryless,
     Positional,
@@ -92,6 +93,7 @@ from probseq.recurrences import (
     Unrolled,
 )
 from probseq.saving import SaveError, load, load_lookahead, save, save_lookahead
+from probseq.scalings import Affine, Chain, Log, PerSeries
 from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength
 
@@ -103,6 +105,7 @@ __all__ = [
     "DFA",
     "GRU",
     "LSTM",
+    "Affine",
     "Aligned",
     "AlignedLength",
     "Answer",
@@ -114,6 +117,7 @@ __all__ = [
     "Bits",
     "Categorical",
     "CausalConv",
+    "Chain",
     "Constrained",
     "Context",
     "Convolutional",
@@ -137,12 +141,14 @@ __all__ = [
     "Infilled",
     "LabelSmoothing",
     "Labels",
+    "Lagged",
     "Leaky",
     "LearnedLookahead",
     "LengthNormalisation",
     "LengthPenalty",
     "LengthStop",
     "Lengths",
+    "Log",
     "Memoryless",
     "MissingValues",
     "Mixture",
@@ -154,6 +160,7 @@ __all__ = [
     "Parametric",
     "Part",
     "Pattern",
+    "PerSeries",
     "PlannedLength",
     "Pointer",
     "Positional",
@@ -167,6 +174,7 @@ __all__ = [
     "SequenceDistribution",
     "SequenceModel",
     "Sequences",
+    "SeriesScale",
     "Several",
     "SharedDropout",
     "Source",

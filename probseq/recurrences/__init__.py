@@ -5,6 +5,7 @@ from probseq.recurrences.composed import Positional, Stack
 from probseq.recurrences.dropout import SharedDropout
 from probseq.recurrences.gated import GRU, LSTM, Elman
 from probseq.recurrences.grid import Grid
+from probseq.recurrences.lagged import Lagged
 from probseq.recurrences.leaky import Leaky
 from probseq.recurrences.unrolled import Unrolled
 from probseq.recurrences.windowed import CausalConv, Memoryless
@@ -16,6 +17,7 @@ __all__ = [
     "CausalConv",
     "Elman",
     "Grid",
+    "Lagged",
     "Leaky",
     "Memoryless",
     "Positional",
