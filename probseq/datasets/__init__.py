@@ -5,6 +5,7 @@ from probseq.datasets.alphabet import Alphabet
 from probseq.datasets.captions import Captions, captions, cardinal
 from probseq.datasets.chorales import Chorales, chorales
 from probseq.datasets.digits import Images, digits, mnist
+from probseq.datasets.m4 import Hourly, m4_hourly
 from probseq.datasets.names import names
 from probseq.datasets.pronunciations import Pronunciations, pronunciations
 from probseq.datasets.sigmorphon import sigmorphon2020
@@ -17,6 +18,7 @@ __all__ = [
     "Alphabet",
     "Captions",
     "Chorales",
+    "Hourly",
     "Images",
     "Pairs",
     "Pronunciations",
@@ -29,6 +31,7 @@ __all__ = [
     "cardinal",
     "chorales",
     "digits",
+    "m4_hourly",
     "mnist",
     "names",
     "nettalk",
