@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from probseq import recipes
+from probseq.calendar import cycles
 from probseq.context import Context, State
 from probseq.contexts import Aligned, Labels, SeriesScale, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
@@ -17,10 +18,14 @@ from probseq.evaluation import (
     EntropyDrift,
     EntropyRate,
     Exposure,
+    ForecastScores,
     TwoSample,
+    Window,
+    backtest,
     entropy_drift,
     entropy_rate,
     exposure,
+    forecast_scores,
     kl,
     two_sample,
 )
@@ -31,6 +36,7 @@ from probseq.inference import (
     Constrained,
     Enumeration,
     ExactLookahead,
+    Forecast,
     Gap,
     Hypotheses,
     Infilled,
@@ -50,6 +56,7 @@ from probseq.inference import (
     events,
     evidence_bounds,
     exact,
+    forecast,
     greedy,
     infill,
     lengths,
@@ -132,6 +139,8 @@ __all__ = [
     "Exposure",
     "FitResult",
     "FixedLength",
+    "Forecast",
+    "ForecastScores",
     "FreeRunning",
     "Gap",
     "Gaussian",
@@ -188,9 +197,12 @@ __all__ = [
     "Unidirectional",
     "Unrolled",
     "Vector",
+    "Window",
     "average",
+    "backtest",
     "beam",
     "constrain",
+    "cycles",
     "decode",
     "edit_distance",
     "entropy_drift",
@@ -200,6 +212,8 @@ __all__ = [
     "exact",
     "exposure",
     "fit",
+    "forecast",
+    "forecast_scores",
     "graph",
     "greedy",
     "infill",

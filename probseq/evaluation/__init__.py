@@ -3,6 +3,7 @@
 from probseq.evaluation.divergence import Divergence, kl
 from probseq.evaluation.entropy import EntropyDrift, EntropyRate, entropy_drift, entropy_rate
 from probseq.evaluation.exposure import Exposure, exposure
+from probseq.evaluation.forecasts import ForecastScores, Window, backtest, forecast_scores
 from probseq.evaluation.two_sample import TwoSample, two_sample
 
 __all__ = [
@@ -10,10 +11,14 @@ __all__ = [
     "EntropyDrift",
     "EntropyRate",
     "Exposure",
+    "ForecastScores",
     "TwoSample",
+    "Window",
+    "backtest",
     "entropy_drift",
     "entropy_rate",
     "exposure",
+    "forecast_scores",
     "kl",
     "two_sample",
 ]
