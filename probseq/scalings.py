@@ -118,7 +118,9 @@ class Affine(ScalingPart):
                 self.register_buffer(name, given)
 
     def transform(self, context: Context, dims: int) -> Transform:
-        return AffineTransform(self.offset, self.log_factor.exp())
+        offset: Any = self.offset
+        log_factor: Any = self.log_factor
+        return AffineTransform(offset, log_factor.exp())
 
 
 @dataclass(eq=False, repr=False)

@@ -128,7 +128,7 @@ def _elementwise(law: TransformedDistribution) -> bool:
 
 def _transformed(law: Any, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     """Completed as the law under the transforms says, and carried back."""
-    transform = ComposeTransform(law.transforms)
+    transform: Any = ComposeTransform(law.transforms)
     # A value that the law can give stands in for what is missing, so that no NaN reaches the gradients.
     inner = transform.inv(torch.where(observed, values, transform(torch.zeros_like(values)).detach()))
     filled, log_prob = complete(law.base_dist, inner, observed)

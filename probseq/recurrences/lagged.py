@@ -74,7 +74,8 @@ class Lagged(Part):
 
     def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, Tensor]:
         """The memory of the recurrence, and inputs that were not there, with their marks."""
-        return begun(self.recurrence, memory, batch), self.absent.expand(batch, -1, -1)
+        absent: Any = self.absent
+        return begun(self.recurrence, memory, batch), absent.expand(batch, -1, -1)
 
     def build(self, inputs: int, source: int = 0) -> None:
         require(self.dim <= inputs, f"{self.describe()} lags {self.dim} inputs, but reads {inputs}. Give dim={inputs}.")
