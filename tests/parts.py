@@ -103,6 +103,9 @@ SCALAR = {
     "StudentT": ps.Parametric(dist.StudentT),
     "Logistic": ps.Parametric(dist.Logistic),
     "Gumbel": ps.Parametric(dist.Gumbel),
+    "StudentT with bounds": ps.StudentT(),
+    "MixtureOf StudentT": ps.MixtureOf(ps.StudentT(), 2),
+    "affine Flow": ps.Flow("affine", hidden=(4,)),
 }
 VECTOR = {
     "Gaussian": ps.Gaussian(),
@@ -118,6 +121,23 @@ VECTOR = {
     "Poisson": ps.Parametric(dist.Poisson),
     "NegativeBinomial": ps.Parametric(dist.NegativeBinomial),
 }
+LIKELIHOODS = {
+    "Ordinal": (ps.Tokens(3, dim=4), ps.Ordinal()),
+    "DiscretisedLogistic": (ps.Tokens(3, dim=4), ps.DiscretisedLogistic(2)),
+    "MixtureOf Categorical": (ps.Tokens(3, dim=4), ps.MixtureOf(ps.Categorical(), 2)),
+    "MixtureOf Bernoulli": (ps.Bits(2), ps.MixtureOf(ps.Bernoulli(), 2, min_weight=0.1)),
+    "full Gaussian": (ps.Reals(2), ps.Gaussian(covariance="full")),
+    "low-rank Gaussian": (ps.Reals(2), ps.Gaussian(covariance="low-rank", rank=1)),
+    "StudentT with bounds": (ps.Reals(2), ps.StudentT()),
+    "VonMises by atan2": (ps.Reals(2), ps.VonMises()),
+    "MixtureOf full Gaussian": (ps.Reals(2), ps.MixtureOf(ps.Gaussian(covariance="full"), 2)),
+    "Poisson with a floor": (ps.Reals(2), ps.Poisson()),
+    "NegativeBinomial by dispersion": (ps.Reals(2), ps.NegativeBinomial()),
+    "ZeroInflated": (ps.Reals(2), ps.ZeroInflated(ps.NegativeBinomial())),
+    "DiscretisedLogistic of vectors": (ps.Reals(2), ps.DiscretisedLogistic(2, levels=4)),
+    "Flow": (ps.Reals(2), ps.Flow(hidden=(4,), bins=4)),
+}
+"""Likelihoods that know nothing of the end: each is tried with one stop law."""
 
 SCALINGS = {
     "learned affine": (ps.Affine(-0.5, (2.0, 0.3), learned=True), ps.Vector(2, enters="state")),
@@ -238,6 +258,16 @@ def _table():
             yield f"vector {name}, LSTM, {s}, both", (
                 ps.Reals(2), RECURRENCES["LSTM"], likelihood, STOPS[s], CONTEXTS["both"],
             )  # fmt: skip
+    for name, (element, likelihood) in LIKELIHOODS.items():
+        stop = STOPS["BernoulliStop"] if element.discrete else STOPS["LengthStop"]
+        yield f"{element.describe()}, {name}, LSTM, {stop.describe()}, both", (
+            element, RECURRENCES["LSTM"], likelihood, stop, CONTEXTS["both"],
+        )  # fmt: skip
+    for name in ("Ordinal", "ZeroInflated", "MixtureOf full Gaussian"):
+        element, likelihood = LIKELIHOODS[name]
+        yield f"{element.describe()}, {name}, GRU, PlannedLength", (
+            element, RECURRENCES["GRU"], likelihood, PLANNED["PlannedLength"],
+        )  # fmt: skip
     for name in ("Gaussian", "Gamma"):
         for stop in (ps.PlannedLength(3, dim=2), ps.AlignedLength()):
             context = ALIGNED["reals"] if stop.aligned else CONTEXTS["both"]

@@ -40,6 +40,13 @@ def test_the_assemblies_of_the_models_page_run():
     assert names["five"].lengths.tolist() == [5, 5]
 
 
+def test_the_likelihoods_page_runs():
+    names = {}
+    for block in blocks("docs/likelihoods.md"):
+        exec(compile(block, "docs/likelihoods.md", "exec"), names)
+    assert names["found"].log_evidence.isfinite().all()
+
+
 def test_the_ensembles_of_their_page_run():
     names = {}
     for block in blocks("docs/ensembles.md"):

@@ -104,9 +104,11 @@ def _chosen(filled: Tensor, joint: Float[Tensor, "*b k"]) -> tuple[Tensor, Tenso
 def _normal(law: Any, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     """Normal given normal: a draw of all, moved by the regression of the missing on how far the observed are off.
 
-    Any pattern in any row costs the same: the observed block is filled up to a whole matrix by the identity.
+    Any pattern in any row costs the same: the observed block is filled up to a whole matrix by the identity. All is in
+    float64: a covariance has the square of the condition of its factor.
     """
-    covariance, loc = law.covariance_matrix, law.loc
+    lower = law.scale_tril.double()
+    covariance, loc = lower @ lower.mT, law.loc
     both = observed.unsqueeze(-1) & observed.unsqueeze(-2)
     factor = torch.linalg.cholesky(torch.where(both, covariance, torch.eye(loc.shape[-1]).to(covariance)))
     off = torch.where(observed, values, loc) - loc
@@ -117,8 +119,8 @@ def _normal(law: Any, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]
         drawn = law.sample()
         off = torch.where(observed, values, drawn) - drawn
         moved = covariance @ torch.cholesky_solve(off.unsqueeze(-1).to(factor), factor)
-        filled = torch.where(observed, values, drawn + moved.squeeze(-1))
-    return filled, log_prob
+        filled = torch.where(observed, values, drawn + moved.squeeze(-1).to(drawn))
+    return filled, log_prob.to(drawn.dtype)
 
 
 def _elementwise(law: TransformedDistribution) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
@@ -36,6 +38,16 @@ class LikelihoodPart(Part):
     def mix(self, features: Float[Tensor, "*b k h"], log_weights: Float[Tensor, "*b k"]) -> TorchDistributionMixin:
         mixing = dist.Categorical(logits=log_weights, validate_args=False)
         return dist.MixtureSameFamily(mixing, self(features), validate_args=False)
+
+
+def floored(raw: Tensor, floor: float) -> Tensor:
+    """floor + softplus(raw + c), with c such that what is above the floor is 1 where raw is 0."""
+    return floor + F.softplus(raw + math.log(math.e - 1))
+
+
+def mixed_symbols(logits: Float[Tensor, "*b k v"], log_weights: Float[Tensor, "*b k"]) -> dist.Categorical:
+    """A mixture of laws over symbols is one law over symbols; the logits are normalised."""
+    return dist.Categorical(logits=(logits + log_weights.unsqueeze(-1)).logsumexp(-2), validate_args=False)
 
 
 def least_last(weight: Float[Tensor, "v h"], bias: Float[Tensor, " v"], bound: float) -> float:

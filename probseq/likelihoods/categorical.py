@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from probseq.likelihoods.base import LikelihoodPart, least_last
+from probseq.likelihoods.base import LikelihoodPart, least_last, mixed_symbols
 from probseq.part import require
 from probseq.protocols import Element
 
@@ -89,6 +89,4 @@ class Categorical(LikelihoodPart):
         return -F.cross_entropy(self.logits(features), y, reduction="none")
 
     def mix(self, features: Float[Tensor, "*b k h"], log_weights: Float[Tensor, "*b k"]) -> dist.Categorical:
-        """A mixture of laws over symbols is one law over symbols."""
-        joint = self.logits(features).log_softmax(-1) + log_weights.unsqueeze(-1)
-        return dist.Categorical(logits=joint.logsumexp(-2), validate_args=False)
+        return mixed_symbols(self.logits(features).log_softmax(-1), log_weights)

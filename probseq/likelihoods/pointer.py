@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from probseq.likelihoods.base import LikelihoodPart, least_last
+from probseq.likelihoods.base import LikelihoodPart, least_last, mixed_symbols
 from probseq.numerics import at_least_float32
 from probseq.part import require
 from probseq.protocols import Element
@@ -69,9 +69,7 @@ class Pointer(LikelihoodPart):
         return self.logits(features).gather(-1, y.unsqueeze(-1)).squeeze(-1)
 
     def mix(self, features: Float[Tensor, "*b k h"], log_weights: Float[Tensor, "*b k"]) -> dist.Categorical:
-        """A mixture of laws over symbols is one law over symbols."""
-        joint = self.logits(features) + log_weights.unsqueeze(-1)
-        return dist.Categorical(logits=joint.logsumexp(-2), validate_args=False)
+        return mixed_symbols(self.logits(features), log_weights)
 
 
 def _log(weights: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
