@@ -6,21 +6,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from probseq import recipes
+from probseq.calendar import cycles
 from probseq.context import Context, State
-from probseq.contexts import Aligned, Labels, Several, Source, Vector
+from probseq.contexts import Aligned, Labels, SeriesScale, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
 from probseq.elements import Bits, Reals, Record, Tokens
 from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
 from probseq.ensembles import Mixture, ProductOfSteps, average
 from probseq.evaluation import (
+    Backtest,
     Divergence,
     EntropyDrift,
     EntropyRate,
     Exposure,
+    ForecastScores,
     TwoSample,
+    backtest,
     entropy_drift,
     entropy_rate,
     exposure,
+    forecast_scores,
     kl,
     two_sample,
 )
@@ -31,6 +36,7 @@ from probseq.inference import (
     Constrained,
     Enumeration,
     ExactLookahead,
+    Forecast,
     Gap,
     Hypotheses,
     Infilled,
@@ -50,6 +56,7 @@ from probseq.inference import (
     events,
     evidence_bounds,
     exact,
+    forecast,
     greedy,
     infill,
     lengths,
@@ -102,6 +109,7 @@ from probseq.recurrences import (
     Clock,
     Elman,
     Grid,
+    Lagged,
     Leaky,
     Memoryless,
     Positional,
@@ -110,6 +118,7 @@ from probseq.recurrences import (
     Unrolled,
 )
 from probseq.saving import SaveError, load, load_lookahead, save, save_lookahead
+from probseq.scalings import Affine, Chain, Log, PerSeries
 from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength, Window
 
@@ -121,17 +130,20 @@ __all__ = [
     "DFA",
     "GRU",
     "LSTM",
+    "Affine",
     "Aligned",
     "AlignedLength",
     "Answer",
     "Attentive",
     "Autoregressive",
+    "Backtest",
     "Bernoulli",
     "BernoulliStop",
     "Bidirectional",
     "Bits",
     "Categorical",
     "CausalConv",
+    "Chain",
     "Clock",
     "Constrained",
     "Context",
@@ -149,6 +161,8 @@ __all__ = [
     "FitResult",
     "FixedLength",
     "Flow",
+    "Forecast",
+    "ForecastScores",
     "FreeRunning",
     "Gap",
     "Gaussian",
@@ -158,12 +172,14 @@ __all__ = [
     "Infilled",
     "LabelSmoothing",
     "Labels",
+    "Lagged",
     "Leaky",
     "LearnedLookahead",
     "LengthNormalisation",
     "LengthPenalty",
     "LengthStop",
     "Lengths",
+    "Log",
     "Memoryless",
     "MissingValues",
     "Mixture",
@@ -178,6 +194,7 @@ __all__ = [
     "Parametric",
     "Part",
     "Pattern",
+    "PerSeries",
     "PlannedLength",
     "Pointer",
     "Poisson",
@@ -194,6 +211,7 @@ __all__ = [
     "SequenceDistribution",
     "SequenceModel",
     "Sequences",
+    "SeriesScale",
     "Several",
     "SharedDropout",
     "Source",
@@ -213,8 +231,10 @@ __all__ = [
     "Window",
     "ZeroInflated",
     "average",
+    "backtest",
     "beam",
     "constrain",
+    "cycles",
     "decode",
     "edit_distance",
     "entropy_drift",
@@ -224,6 +244,8 @@ __all__ = [
     "exact",
     "exposure",
     "fit",
+    "forecast",
+    "forecast_scores",
     "graph",
     "greedy",
     "infill",

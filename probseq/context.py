@@ -23,6 +23,7 @@ class Context:
         source_symbols: (b, s), int64, the symbols that stand at the features' places, where there are such, or None.
         aligned_lengths: (b,), int64, where `aligned` ends: no sequence goes beyond it.
         planned: (b,), int64, the length that was drawn before the first element, or None.
+        scale: (b, 2, e), the location and the scale of each series, for `PerSeries`, or None.
     """
 
     summary: Float[Tensor, "b c"]
@@ -32,6 +33,7 @@ class Context:
     aligned_lengths: Int[Tensor, " b"] | None = None
     planned: Int[Tensor, " b"] | None = None
     source_symbols: Int[Tensor, "b s"] | None = None
+    scale: Float[Tensor, "b 2 e"] | None = None
 
     @staticmethod
     def none(batch: int, device: torch.device | str | None = None) -> Context:

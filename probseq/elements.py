@@ -40,7 +40,7 @@ def _shaped(y: Sequences, shape: tuple[int, ...], name: str) -> Sequences:
 
 
 class _Space(Part):
-    """What the elements share: a likelihood may narrow the space to its support."""
+    """What the elements share: a likelihood, or a scaling, may narrow the space to its support."""
 
     kind: ClassVar[str] = "element"
     support: Any = None
@@ -55,7 +55,9 @@ class _Space(Part):
             return y
         bad = ~self.support.check(y.values)
         if bool(bad.any()):
-            _refuse(y, bad, f"a value in the likelihood's support, {self.support}", "Transform the data.")
+            _refuse(
+                y, bad, f"a value in the support, {self.support}", "Change the data, the likelihood or the scaling."
+            )
         real = y.values[y.mask()]
         return y.filled(real[0]) if len(real) else y.trim()
 

@@ -20,7 +20,7 @@ def fresh_part(part: Any, kind: str) -> Any:
     return part.fresh()
 
 
-def check_parts(element: Any, recurrence: Any, likelihood: Any, stop: Any, context: Any) -> None:
+def check_parts(element: Any, recurrence: Any, likelihood: Any, stop: Any, context: Any, scaling: Any) -> None:
     """Refuse parts that cannot be joined.
 
     Raises:
@@ -78,6 +78,18 @@ def check_parts(element: Any, recurrence: Any, likelihood: Any, stop: Any, conte
         longest is None or stop.aligned or (stop.max_length is not None and stop.max_length <= longest),
         f"{recurrence.describe()} reads {longest} elements at most, but {stop.describe()} allows "
         f"{'any number' if stop.max_length is None else stop.max_length}. Use FixedLength({longest}).",
+    )
+    _check_scale(element, context, scaling)
+
+
+def _check_scale(element: Any, context: Any, scaling: Any) -> None:
+    known = 0 if context is None else getattr(context, "scale_width", 0)
+    uses = scaling is not None and scaling.per_series
+    dim = element.shape[0] if element.shape else 1
+    require(
+        known == (dim if uses else 0),
+        f"PerSeries() and one SeriesScale({dim}), among the contexts, go together; got scaling={scaling!r} and "
+        f"{known} scales in the context.",
     )
 
 

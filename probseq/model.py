@@ -1,4 +1,4 @@
-"""A sequence model: the five parts joined."""
+"""A sequence model: the parts joined."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from probseq.nextstep import NextStep, certain_end
 from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound
 from probseq.recurrences.attentive import Attention
 from probseq.rows import count_rows, from_list, place
+from probseq.scalings import Chain
 from probseq.sequences import Sequences
 from probseq.shapes import slot_mask
 
@@ -41,6 +43,8 @@ class SequenceModel(Face, nn.Module):
         likelihood: the law of the next element.
         stop: when the sequence ends.
         context: what it is conditioned on, a tuple of several such parts, or None.
+        scaling: from the data's units to those that the recurrence reads and the likelihood is a law in, a tuple of
+            several such parts, or None. Log-probabilities are in the data's units.
 
     Raises:
         TypeError: a part in another part's place.
@@ -52,14 +56,18 @@ class SequenceModel(Face, nn.Module):
     torch.Size([2])
     """
 
-    def __init__(self, element: Any, recurrence: Any, likelihood: Any, stop: Any, context: Any = None) -> None:
+    def __init__(
+        self, element: Any, recurrence: Any, likelihood: Any, stop: Any, context: Any = None, scaling: Any = None
+    ) -> None:
         super().__init__()
+        scaling = Chain(scaling) if isinstance(scaling, tuple | list) else scaling
         context = Several(context) if isinstance(context, tuple | list) else context
         self.element = fresh_part(element, "element")
         self.recurrence = fresh_part(recurrence, "recurrence")
         self.likelihood = fresh_part(likelihood, "likelihood")
         self.stop = fresh_part(stop, "stop")
         self.context = None if context is None else fresh_part(context, "context")
+        self.scaling = None if scaling is None else fresh_part(scaling, "scaling")
         check_parts(**self.parts)
         summary, enters, sets = 0, 0, 0
         if self.context is not None:
@@ -70,6 +78,8 @@ class SequenceModel(Face, nn.Module):
         check_widths(self.recurrence, self.inputs, 0, 0)
         build_recurrence(self.recurrence, self.inputs, self._source)
         self.likelihood.build(self.recurrence.features, self.element, self.stop.symbols)
+        if self.scaling is not None:
+            self.scaling.build(self.element)
         self.stop.build(self.recurrence.features, summary)
         self.first = nn.Parameter(torch.randn(self.element.width) * 0.1)
         self.watched: list[list[Tensor]] = []
@@ -80,8 +90,9 @@ class SequenceModel(Face, nn.Module):
 
     @property
     def parts(self) -> dict[str, Part | None]:
-        """The five parts by name: the model's configuration."""
-        return {name: getattr(self, name) for name in ("element", "recurrence", "likelihood", "stop", "context")}
+        """The parts by name: the model's configuration."""
+        names = ("element", "recurrence", "likelihood", "stop", "context", "scaling")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def max_length(self) -> int | None:
@@ -197,7 +208,7 @@ class SequenceModel(Face, nn.Module):
             return state.features.new_empty(state.batch, 0, state.features.shape[1]), state
         if self._mixes(state.context):
             return planned.extend(self, state, y.to(self.first.device))
-        return self._advance(self._read(y), state.memory, state.position, state.context)
+        return self._advance(self._read(y, state.context), state.memory, state.position, state.context)
 
     def unroll(self, context: Any, y: Tensor) -> tuple[Float[Tensor, "b m h"], State]:
         """Start and extend in one fused call over [start vector, y₁ … yₙ]."""
@@ -213,7 +224,7 @@ class SequenceModel(Face, nn.Module):
             return planned.unroll(self, encoded, y.to(self.first.device))
         inputs = self.first.expand(encoded.batch, 1, -1)
         if y.shape[1]:
-            inputs = torch.cat([inputs, self._read(y)], 1)
+            inputs = torch.cat([inputs, self._read(y, encoded)], 1)
         before = torch.full((encoded.batch,), -1, device=self.first.device)
         return self._advance(inputs, self._memory(encoded), before, encoded)
 
@@ -221,8 +232,12 @@ class SequenceModel(Face, nn.Module):
         """Whether the length is drawn first and not known, and the steps are told of it."""
         return self.stop.plans and self.stop.feed_width > 0 and context.planned is None
 
-    def _read(self, y: Tensor) -> Tensor:
-        return self.element.read(y.to(self.first.device)).to(self.first)
+    def _read(self, y: Tensor, context: Context) -> Tensor:
+        return self.element.read(self.scaled(y.to(self.first.device), context)).to(self.first)
+
+    def scaled(self, y: Tensor, context: Context) -> Tensor:
+        """Elements (b, n, *e) in the units that the recurrence reads and the likelihood is a law in."""
+        return y if self.scaling is None else self.scaling.transform(context, 1).inv(y)
 
     def _memory(self, context: Context) -> Any:
         """What the recurrence carries before the start vector: zero, or a learned map of the context."""
@@ -253,8 +268,8 @@ class SequenceModel(Face, nn.Module):
     def emit(self, features: Float[Tensor, "b *n h"], position: Int[Tensor, "*p"], context: Context) -> NextStep:
         """The law of the next step."""
         if self._mixes(context):
-            return planned.emit(self, features, position)
-        step = self.stop.emit(self.likelihood, features, position, context)
+            return self._unscaled(planned.emit(self, features, position), context)
+        step = self._unscaled(self.stop.emit(self.likelihood, features, position, context), context)
         if context.aligned_lengths is None or self.stop.aligned:
             return step
         # No y goes beyond its x, whatever the stop law says.
@@ -265,6 +280,14 @@ class SequenceModel(Face, nn.Module):
         return NextStep(
             step.element, torch.where(over, log_stop, step.log_stop), torch.where(over, log_go, step.log_go)
         )
+
+    def _unscaled(self, step: NextStep, context: Context) -> NextStep:
+        """The step with its element in the data's units."""
+        if self.scaling is None:
+            return step
+        law: Any = step.element
+        transform = self.scaling.transform(context, len(law.batch_shape) - 1)
+        return dataclasses.replace(step, element=dist.TransformedDistribution(law, [transform], validate_args=False))
 
     def log_prob(self, y: Sequences, context: Any = None, validate: bool = True) -> Float[Tensor, " b"]:
         """log P(y | x) of each sequence, in nats; of an open one, log P(y begins so | x).

@@ -21,3 +21,14 @@ def log_sum(logs: Tensor) -> Tensor:
     some = (logs > -torch.inf).any(-1)
     safe = torch.where(some.unsqueeze(-1), logs, 0.0)
     return torch.where(some, safe.logsumexp(-1), -torch.inf)
+
+
+def moments(values: Tensor, known: Tensor, centre: bool = True) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the second axis of (b, n, e), where `known`; else 0 and the mean of |value|."""
+    values, count = torch.where(known, values, 0.0).double(), known.sum(1)
+    if not centre:
+        scale = values.abs().sum(1) / count
+        return torch.zeros_like(scale), scale
+    loc = values.sum(1) / count
+    off = torch.where(known, values - loc.unsqueeze(1), 0.0)
+    return loc, (off.square().sum(1) / count).sqrt()

@@ -26,7 +26,8 @@ def unroll(model: Any, context: Context, y: Tensor) -> tuple[Tensor, State]:
     lengths = model.stop.max_length + 1
     features, state = model.unroll(_spread(context, lengths), y.repeat_interleave(lengths, 0))
     prior = model.stop.log_pmf(context).expand(context.batch, lengths)
-    weights = _weights(model, prior, features[:, :-1], y, torch.zeros_like(state.position.view(-1, lengths)[:, 0]))
+    nothing = torch.zeros_like(state.position.view(-1, lengths)[:, 0])
+    weights = _weights(model, prior, features[:, :-1], model.scaled(y, context), nothing)
     return _gathered(model, features, weights, state, context)
 
 
@@ -42,7 +43,7 @@ def extend(model: Any, state: State, y: Tensor) -> tuple[Tensor, State]:
     )
     features, after = model.extend(given, y.repeat_interleave(lengths, 0))
     emitting = torch.cat([given.features.unsqueeze(1), features[:, :-1]], 1)
-    weights = _weights(model, before, emitting, y, state.position)
+    weights = _weights(model, before, emitting, model.scaled(y, state.context), state.position)
     return _gathered(model, features, weights[:, 1:], after, state.context)
 
 
@@ -158,7 +159,8 @@ def _spread(context: Context, lengths: int) -> Context:
 
 
 def _weights(model: Any, before: Tensor, features: Tensor, y: Tensor, position: Tensor) -> Tensor:
-    """log P(τ | …) (b, n + 1, K) before the first of n elements and after each; −∞ where τ is behind."""
+    """log P(τ | …) (b, n + 1, K) before the first of n elements y, which are scaled, and after each; −∞ where τ is
+    behind."""
     (batch, lengths), n = before.shape, y.shape[1]
     reached = position.unsqueeze(1) + torch.arange(n + 1, device=y.device)
     behind = torch.arange(lengths, device=y.device) < reached.unsqueeze(-1)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
+from torch.distributions.transforms import Transform
 
 from probseq.context import Context, State
 from probseq.nextstep import NextStep
@@ -258,7 +259,8 @@ class Encoder(Protocol):
 class Conditioning(Protocol):
     """A part: what the model is conditioned on, and where it enters.
 
-    Where it has it, `source_width` is the width f of the source that it leaves to be attended to.
+    Where it has them, `source_width` is the width f of the source that it leaves to be attended to, and `scale_width`
+    that of the elements whose location and scale it gives.
     """
 
     event_dims: int
@@ -313,4 +315,20 @@ class Conditioning(Protocol):
 
     def initial(self, context: Context) -> Float[Tensor, "b w"]:
         """What the initial state is a map of."""
+        ...
+
+
+@runtime_checkable
+class Scaling(Protocol):
+    """A part: the units that the recurrence reads and the likelihood is a law in, z, with y = g(z) the data."""
+
+    per_series: bool
+    """Whether it needs the scale of each series in the context."""
+
+    def build(self, element: Element) -> None:
+        """Refuse elements, or a support, that it cannot scale."""
+        ...
+
+    def transform(self, context: Context, dims: int) -> Transform:
+        """g, elementwise and increasing, for values (b, *n, *e), n being `dims` axes; `context` has batch b."""
         ...

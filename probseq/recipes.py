@@ -6,15 +6,16 @@ does not let you choose, write its few lines yourself.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from probseq.contexts import Aligned, Source
+from probseq.contexts import Aligned, Labels, SeriesScale, Source
 from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional, Deep
 from probseq.likelihoods import Bernoulli, Categorical, Gaussian
 from probseq.model import SequenceModel
 from probseq.part import Part, require
-from probseq.recurrences import LSTM, Attentive, Grid, Memoryless
+from probseq.recurrences import LSTM, Attentive, Grid, Lagged, Memoryless
+from probseq.scalings import Chain
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength
 
 
@@ -162,33 +163,62 @@ def regressor(reads: int | Part, dim: int = 1, size: int = 128, dropout: float =
 
 
 def forecaster(
-    dim: int = 1, size: int = 64, covariates: int | None = None, length: int | None = None, dropout: float = 0.0
+    dim: int = 1,
+    size: int = 64,
+    covariates: int | None = None,
+    length: int | None = None,
+    dropout: float = 0.0,
+    layers: int = 1,
+    lags: tuple[int, ...] = (),
+    categories: int | None = None,
+    likelihood: Part | None = None,
+    scaling: Any = None,
 ) -> SequenceModel:
-    """p(y₁ … y_T) of a series of real vectors, normal given the past, with a learned deviation at each step.
+    """p(y₁ … y_T) of a series of real vectors given the past, as `forecast` and `backtest` take it.
+
+    What the model is conditioned on is a tuple of those that are asked for, in this order, or the one alone: the
+    covariates, Sequences or (b, t, covariates); the category of each series, (b,); its scale, (b, 2, dim), by
+    `SeriesScale.of(past)`.
 
     Args:
-        dim: how many numbers one element has. Bring them to a scale near 1.
+        dim: how many numbers one element has. Bring them to a scale near 1, or choose a scaling.
         size: of the LSTM.
         covariates: how many numbers are known of each step beforehand; y is then as long as they are.
         length: the length that all series have. Without it, and without covariates, the end is learned.
         dropout: on the features, in training.
+        layers: of the LSTM.
+        lags: values from further back that the network and the likelihood see, as (1, 24, 168); see `Lagged`.
+        categories: how many kinds of series there are, or how many series, each with an embedding of its own.
+        likelihood: the law of an element; None: normal with a learned deviation at each step.
+        scaling: the units that the network works in, as `PerSeries()`, `Log()`, `Affine.of(train)`, or a tuple.
 
     Raises:
         ValueError: a number out of its range, or both covariates and a length.
 
     >>> import torch, probseq as ps
-    >>> model = forecaster(covariates=2, size=16)
-    >>> model.sample(3, torch.randn(1, 24, 2)).values.shape
-    torch.Size([3, 24, 1])
+    >>> model = forecaster(covariates=2, size=16, lags=(1, 24), scaling=ps.PerSeries())
+    >>> past = ps.Sequences.of([[[80.0], [120.0], [100.0]]], ended=False)
+    >>> x = torch.randn(1, 27, 2), ps.SeriesScale.of(past)
+    >>> ps.forecast(model, past, 24, x, num_samples=10).paths.shape
+    torch.Size([1, 10, 24, 1])
     """
     require(
         covariates is None or length is None,
         f"forecaster takes covariates, whose length is that of the series, or a length; got {covariates} and {length}. "
         "Leave the length out.",
     )
-    x = None if covariates is None else Aligned(Reals(covariates))
-    end = AlignedLength() if x else BernoulliStop() if length is None else FixedLength(length)
-    return SequenceModel(Reals(dim), LSTM(size, dropout=dropout), Gaussian(), end, x)
+    scaling = Chain(scaling) if isinstance(scaling, tuple) else scaling
+    asked = [
+        None if covariates is None else Aligned(Reals(covariates)),
+        None if categories is None else Labels(categories, enters="input"),
+        SeriesScale(dim) if scaling is not None and scaling.per_series else None,
+    ]
+    x = tuple(context for context in asked if context is not None)
+    end = AlignedLength() if covariates is not None else BernoulliStop() if length is None else FixedLength(length)
+    network = LSTM(size, layers, dropout)
+    recurrence = Lagged(network, lags, dim) if lags else network
+    context = x if len(x) > 1 else x[0] if x else None
+    return SequenceModel(Reals(dim), recurrence, likelihood or Gaussian(), end, context, scaling)
 
 
 def image_model(height: int, width: int, size: int = 48) -> SequenceModel:

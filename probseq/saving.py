@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
 
-from probseq import contexts, elements, encoders, likelihoods, recurrences, stops
+from probseq import contexts, elements, encoders, likelihoods, recurrences, scalings, stops
 from probseq.inference.infilling import LearnedLookahead
 from probseq.model import SequenceModel
 from probseq.part import Part
@@ -161,7 +161,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _built_in() -> list[type[Part]]:
-    modules = (elements, recurrences, likelihoods, stops, contexts, encoders)
+    modules = (elements, recurrences, likelihoods, stops, contexts, encoders, scalings)
     found = (value for module in modules for value in vars(module).values())
     return [value for value in found if isinstance(value, type) and issubclass(value, Part)]
 

@@ -31,7 +31,10 @@ READ, ENCODED = "read", "encoded"
 SOURCE, ATTENDS = "source", "attends"
 """The features that can be attended to, and what decides where."""
 
-JOINTS = frozenset({INPUT, OUTPUT, STATE, SUMMARY, ENTERS, READ, ENCODED, SOURCE, ATTENDS})
+SCALE = "scale"
+"""The location and the scale of the series: they turn what is drawn into y, and y into what is read."""
+
+JOINTS = frozenset({INPUT, OUTPUT, STATE, SUMMARY, ENTERS, READ, ENCODED, SOURCE, ATTENDS, SCALE})
 """Rows that only join parts, and are no nodes of the graph."""
 
 
@@ -118,7 +121,8 @@ def context_links(part: Any, steps: int) -> Links:
 
 
 def entrances(part: Any, steps: int) -> list[Place]:
-    """Where something of a context enters: at the input of each step, the start of the memory, the stop law."""
+    """Where something of a context enters: the input of each step, the start of the memory, the units, the stop law."""
     ends = [Place(ENTERS, t) for t in range(1, steps + 1)] if part.input_width else []
     ends += [Place(STATE)] if part.state_width else []
+    ends += [Place(SCALE)] if getattr(part, "scale_width", 0) else []
     return ends + ([Place(SUMMARY)] if part.width else [])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 T = TypeVar("T")
@@ -36,3 +37,14 @@ def tree_map(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
 def select(tree: T, index: Tensor) -> T:
     """Rows `index` (n) of every tensor of `tree`, batch axis first."""
     return tree_map(lambda leaf: leaf.index_select(0, index), tree)
+
+
+def cat(trees: Sequence[T]) -> T:
+    """The rows of trees of one structure, one after the other."""
+    leaves: list[list[Tensor]] = []
+    for tree in trees:
+        own: list[Tensor] = []
+        tree_map(lambda leaf, own=own: own.append(leaf) or leaf, tree)  # type: ignore[misc]
+        leaves.append(own)
+    joined = iter([torch.cat(each) for each in zip(*leaves, strict=True)])
+    return tree_map(lambda leaf: next(joined), trees[0])

@@ -85,6 +85,8 @@ COMPOSED = {
     "Stack with skips": ps.Stack((ps.GRU(3), ps.Positional(ps.LSTM(3), 4, dim=2)), skip=True),
     "Positional": ps.Positional(ps.GRU(4), 3, dim=2),
     "SharedDropout": ps.SharedDropout(ps.Stack((ps.LSTM(4), ps.SharedDropout(ps.GRU(3), 0.5))), before=0.2, after=0.3),
+    "Lagged": ps.Lagged(ps.GRU(3), (1, 3, 4)),
+    "Lagged, two numbers": ps.Stack((ps.Lagged(ps.Memoryless(4), (2,), dim=2), ps.Lagged(ps.LSTM(3), (1, 2), dim=3))),
     "Positional Memoryless": ps.Positional(ps.Memoryless(4), 3, dim=2),
 }
 PLANNED = {
@@ -169,11 +171,18 @@ LIKELIHOODS = {
 }
 """Likelihoods that know nothing of the end: each is tried with one stop law."""
 
+SCALINGS = {
+    "learned affine": (ps.Affine(-0.5, (2.0, 0.3), learned=True), ps.Vector(2, enters="state")),
+    "logarithmic": (ps.Log(0.5), None),
+    "per series": (ps.PerSeries(), ps.SeriesScale(2)),
+    "chained": ((ps.Log(), ps.PerSeries(), ps.Affine(0.0, 2.0)), (ps.Vector(2, enters="input"), ps.SeriesScale(2))),
+}
 
-def model(element, recurrence, likelihood, stop, context=None, seed=0):
+
+def model(element, recurrence, likelihood, stop, context=None, scaling=None, seed=0):
     """A model in float64 whose laws are far from uniform, so that a wrong factor shows."""
     torch.manual_seed(seed)
-    made = ps.SequenceModel(element, recurrence, likelihood, stop, context).double()
+    made = ps.SequenceModel(element, recurrence, likelihood, stop, context, scaling).double()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.mul_(1.5)
@@ -191,6 +200,8 @@ def x(context, batch):
         return tuple(x(member, batch) for member in context)
     if isinstance(context, ps.Labels):
         return torch.randint(context.classes, (batch,), generator=generator)
+    if isinstance(context, ps.SeriesScale):
+        return 0.1 + torch.rand(batch, 2, context.dim, generator=generator, dtype=torch.float64)
     if isinstance(context, ps.Vector):
         return torch.randn(batch, context.dim, generator=generator, dtype=torch.float64)
     # The longest x of one sequence alone is what enumeration walks; of several, one is empty.
@@ -302,6 +313,14 @@ def _table():
             )  # fmt: skip
     for name, parts in EVENTS.items():
         yield f"events, {name}", parts
+    for name, (scaling, context) in SCALINGS.items():
+        stop = ps.PlannedLength(3, dim=2) if name == "per series" else STOPS["BernoulliStop"]
+        yield f"vector Gaussian, Lagged, {stop.describe()}, scaled {name}", (
+            ps.Reals(2), COMPOSED["Lagged"], VECTOR["Gaussian"], stop, context, scaling,
+        )  # fmt: skip
+    yield "scalar StudentT, GRU, BernoulliStop, scaled per series", (
+        ps.Reals(1), RECURRENCES["GRU"], SCALAR["StudentT"], STOPS["BernoulliStop"], ps.SeriesScale(1), ps.PerSeries(),
+    )  # fmt: skip
     for c in ("none", "input", "both"):
         yield f"Bits, Grid, FixedLength, {c}", (
             ps.Bits(1), ps.Grid(2, 2, 4), ps.Bernoulli(), STOPS["FixedLength"], CONTEXTS[c],

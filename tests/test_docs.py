@@ -118,3 +118,11 @@ def test_the_constraints_page_runs():
     drawn, letters = names["drawn"], names["letters"]
     assert all(re.fullmatch("c.l.red", word) for word in letters.decode(drawn.sequences))
     assert names["returns"](names["found"].sample(2, generator=0).sequences).all()
+
+
+def test_the_forecasting_page_runs():
+    names = {}
+    for block in blocks("docs/forecasting.md"):
+        exec(compile(block, "docs/forecasting.md", "exec"), names)
+    assert bool((names["low"] <= names["high"]).all())
+    assert len(names["windows"]) == 2

@@ -28,6 +28,7 @@ RECURRENCES = {
     "Stack": ps.Stack((ps.CausalConv(3, window=2), ps.Memoryless(3))),
     "Stack with skips": ps.Stack((ps.Memoryless(2), ps.GRU(2)), skip=True),
     "Positional": ps.Positional(ps.Memoryless(3), 3, dim=2),
+    "Lagged": ps.Lagged(ps.Memoryless(3), (1, 3), dim=2),
 }
 STOPS = {
     "EndSymbol": ps.EndSymbol(),

@@ -2,7 +2,8 @@
 
 from probseq.contexts.aligned import Aligned
 from probseq.contexts.fixed import Labels, Vector
+from probseq.contexts.scale import SeriesScale
 from probseq.contexts.several import Several
 from probseq.contexts.source import Source
 
-__all__ = ["Aligned", "Labels", "Several", "Source", "Vector"]
+__all__ = ["Aligned", "Labels", "SeriesScale", "Several", "Source", "Vector"]

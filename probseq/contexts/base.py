@@ -26,6 +26,7 @@ class ContextPart(Part):
     aligned: ClassVar[bool] = False
     aligned_width: int = 0
     source_width: int = 0
+    scale_width: int = 0
     enters: Enters = "both"
 
     @property

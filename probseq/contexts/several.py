@@ -67,6 +67,10 @@ class Several(ContextPart):
     def source_width(self) -> int:  # type: ignore[override]
         return sum(getattr(member, "source_width", 0) for member in self.members)
 
+    @property
+    def scale_width(self) -> int:  # type: ignore[override]
+        return sum(getattr(member, "scale_width", 0) for member in self.members)
+
     def build(self) -> None:
         for member in self.members:
             member.build()
@@ -109,7 +113,8 @@ class Several(ContextPart):
         encoded = [member.encode(each) for member, each in zip(self.members, x, strict=True)]
         aligned = [each for each in encoded if each.aligned is not None]
         whole = next((each for each in encoded if each.source is not None), encoded[0])
-        whole = replace(whole, summary=torch.cat([each.summary for each in encoded], -1))
+        scale = next((each.scale for each in encoded if each.scale is not None), None)
+        whole = replace(whole, summary=torch.cat([each.summary for each in encoded], -1), scale=scale)
         if not aligned:
             return whole
         features = torch.cat([each.aligned for each in aligned], -1)  # type: ignore[misc]

@@ -5,12 +5,15 @@ from probseq.datasets.alphabet import Alphabet
 from probseq.datasets.captions import Captions, captions, cardinal
 from probseq.datasets.chorales import Chorales, chorales
 from probseq.datasets.digits import Images, digits, mnist
+from probseq.datasets.m4 import Hourly, m4_hourly
 from probseq.datasets.names import names
 from probseq.datasets.pronunciations import Pronunciations, pronunciations
 from probseq.datasets.sigmorphon import sigmorphon2020
 from probseq.datasets.spellings import Spellings, aligned_cmudict, nettalk
 from probseq.datasets.splits import Pairs, Texts
 from probseq.datasets.strokes import Drawings, kanji
+from probseq.datasets.tables import Columns, Panel, from_table, to_table
+from probseq.datasets.timestamps import calendar
 from probseq.datasets.vowels import Utterances, vowels
 from probseq.datasets.words import words
 
@@ -18,25 +21,32 @@ __all__ = [
     "Alphabet",
     "Captions",
     "Chorales",
+    "Columns",
     "Drawings",
+    "Hourly",
     "Images",
     "Pairs",
+    "Panel",
     "Pronunciations",
     "Spellings",
     "Texts",
     "Utterances",
     "align",
     "aligned_cmudict",
+    "calendar",
     "captions",
     "cardinal",
     "chorales",
     "digits",
+    "from_table",
     "kanji",
+    "m4_hourly",
     "mnist",
     "names",
     "nettalk",
     "pronunciations",
     "sigmorphon2020",
+    "to_table",
     "vowels",
     "words",
 ]

@@ -12,6 +12,7 @@ from probseq.structure import (
     INPUT,
     JOINTS,
     OUTPUT,
+    SCALE,
     STATE,
     SUMMARY,
     Links,
@@ -103,12 +104,14 @@ def _check(model: Any, steps: int) -> None:
 
 def _links(model: Any, steps: int) -> Links:
     """All that is computed or drawn from something else."""
-    element, recurrence, _, stop, context = model.parts.values()
+    element, recurrence, stop, context = model.element, model.recurrence, model.stop, model.context
     times = range(1, steps + 1)
     links = [(Place(ENTERS, t), Place(INPUT, t)) for t in times]
     links += [(Place(OUTPUT, t), Place("y", t)) for t in times]
     if element.width:
         links += [(Place("y", t), Place(INPUT, t + 1)) for t in times[:-1]]
+        links += [(Place(SCALE), Place(INPUT, t + 1)) for t in times[:-1]]
+    links += [(Place(SCALE), Place("y", t)) for t in times]
     for source, target in recurrence_links(recurrence, steps):
         links.append((source if source.time is None or source.time >= 1 else Place(STATE), target))
     if context is not None:

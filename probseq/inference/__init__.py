@@ -3,6 +3,7 @@
 from probseq.inference import decode
 from probseq.inference.automata import DFA, Constrained, constrain, regex
 from probseq.inference.exact import Enumeration, exact
+from probseq.inference.forecasting import Forecast, forecast
 from probseq.inference.infilling import (
     ExactLookahead,
     Gap,
@@ -34,6 +35,7 @@ __all__ = [
     "Constrained",
     "Enumeration",
     "ExactLookahead",
+    "Forecast",
     "Gap",
     "Hypotheses",
     "Infilled",
@@ -53,6 +55,7 @@ __all__ = [
     "events",
     "evidence_bounds",
     "exact",
+    "forecast",
     "greedy",
     "infill",
     "lengths",

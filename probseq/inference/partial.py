@@ -14,7 +14,9 @@ from torch.distributions import (
     LowRankMultivariateNormal,
     MixtureSameFamily,
     MultivariateNormal,
+    TransformedDistribution,
 )
+from torch.distributions.transforms import ComposeTransform
 
 from probseq.mixed import Concatenated, Listed, Mixed, beside
 from probseq.numerics import log_sum
@@ -25,8 +27,9 @@ def complete(law: Any, values: Tensor, observed: Bool[Tensor, "*be"]) -> tuple[T
 
     For an element y = (o, m): m ~ P(m | o), and log P(o), the density of the observed part with the missing one
     integrated out; 0 where nothing is observed. Exact for scalars, for dimensions and for columns that are independent,
-    for multivariate normals, for listed laws, and for mixtures of all these; any other law takes elements that are
-    observed as a whole or missing as a whole. The draws carry no gradient, the log-density does.
+    for multivariate normals, for listed laws, for mixtures of all these, and for all these under a change of scale in
+    each dimension; any other law takes elements that are observed as a whole or missing as a whole. The draws carry no
+    gradient, the log-density does.
 
     Args:
         law: batch shape (*b), the element's event shape (*e).
@@ -59,6 +62,8 @@ def complete(law: Any, values: Tensor, observed: Bool[Tensor, "*be"]) -> tuple[T
         return _normal(law, values, observed)
     if isinstance(law, Listed):
         return _listed(law, values, observed)
+    if isinstance(law, TransformedDistribution) and law.event_shape and _elementwise(law):
+        return _transformed(law, values, observed)
     return _whole(law, values, observed)
 
 
@@ -127,6 +132,22 @@ def _normal(law: Any, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]
         moved = covariance @ torch.cholesky_solve(off.unsqueeze(-1).to(factor), factor)
         filled = torch.where(observed, values, drawn + moved.squeeze(-1).to(drawn))
     return filled, log_prob.to(drawn.dtype)
+
+
+def _elementwise(law: TransformedDistribution) -> bool:
+    """Whether each dimension is transformed by itself."""
+    return all(transform.domain.event_dim == 0 for transform in law.transforms)
+
+
+def _transformed(law: Any, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Completed as the law under the transforms says, and carried back."""
+    transform: Any = ComposeTransform(law.transforms)
+    # A value that the law can give stands in for what is missing, so that no NaN reaches the gradients.
+    inner = transform.inv(torch.where(observed, values, transform(torch.zeros_like(values)).detach()))
+    filled, log_prob = complete(law.base_dist, inner, observed)
+    drawn = transform(filled).detach()
+    slope = torch.where(observed, transform.log_abs_det_jacobian(inner, transform(inner)), 0.0)
+    return torch.where(observed, values, drawn), log_prob - slope.flatten(-len(law.event_shape)).sum(-1)
 
 
 def _listed(law: Listed, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,7 @@ def sample(
     settle = getattr(model, "settle", None)
     with seeded(generator, state.features.device):
         state = state.select(rows) if settle is None else settle(state, rows)
-        return _ancestral(model, state, max_length, over)
+        return ancestral(model, state, max_length, over)
 
 
 def require_causal(model: Autoregressive, name: str) -> None:
@@ -84,7 +84,7 @@ def certainly_over(model: Autoregressive, context: Context, length: int) -> Bool
     return over if context.limit is None else over | (length >= context.limit.to("cpu"))
 
 
-def _ancestral(model: Autoregressive, state: State, max_length: int, over: Bool[Tensor, " b"]) -> Sequences:
+def ancestral(model: Autoregressive, state: State, max_length: int, over: Bool[Tensor, " b"]) -> Sequences:
     """One element at a time; `over`: where an end at `max_length` is no cut."""
     batch, device = state.batch, state.features.device
     every = COMPACT_EVERY.get(device.type, 8)

@@ -6,6 +6,7 @@ from probseq.recurrences.composed import Positional, Stack
 from probseq.recurrences.dropout import SharedDropout
 from probseq.recurrences.gated import GRU, LSTM, Elman
 from probseq.recurrences.grid import Grid
+from probseq.recurrences.lagged import Lagged
 from probseq.recurrences.leaky import Leaky
 from probseq.recurrences.unrolled import Unrolled
 from probseq.recurrences.windowed import CausalConv, Memoryless
@@ -18,6 +19,7 @@ __all__ = [
     "Clock",
     "Elman",
     "Grid",
+    "Lagged",
     "Leaky",
     "Memoryless",
     "Positional",

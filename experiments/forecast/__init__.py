@@ -1,0 +1,1 @@
+"""Forecasts of the hourly series of M4."""
