@@ -159,7 +159,7 @@ def to_table(panel: Panel) -> pd.DataFrame:
     """
     import pandas as pd
 
-    columns, lengths = panel.columns, panel.y.lengths.numpy()
+    columns, lengths = panel.columns, panel.y.lengths.tolist()
     for name, length, times in zip(panel.ids, lengths, panel.times, strict=True):
         if len(times) != length:
             raise ValueError(f"series {name!r} has {length} elements and {len(times)} times; expected one for each.")
@@ -175,8 +175,8 @@ def to_table(panel: Panel) -> pd.DataFrame:
     for name, numbers in panel.categories.items():
         found[name] = _decoded(numbers.repeat_interleave(panel.y.lengths), panel.levels[name])
     frame = pd.DataFrame(found)
-    # Integers among which some are missing have to stay floats.
-    stay = [name for name in found if panel.dtypes[name].kind in "iub" and frame[name].isna().any()]
+    # A plain integer has no value that is missing.
+    stay = {name for name in found if isinstance(panel.dtypes[name], np.dtype) and bool(frame[name].isna().any())}
     return frame.astype({name: panel.dtypes[name] for name in found if name not in stay})
 
 
