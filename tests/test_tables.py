@@ -142,8 +142,16 @@ def test_a_forecast_is_written_with_its_times():
     assert list(written) == ["who", "when", "load", "cars", "town"]
     assert list(written.when) == [time for last in (5, 11, 5) for time in HOURS[last] + pd.to_timedelta([1, 2], "h")]
     assert written.load.tolist() == y.values[..., 0].flatten().tolist()
+    assert written.cars.tolist() == y.values[..., 1].flatten().tolist()
     with pytest.raises(ValueError, match=r"series 'b' has 2 elements and 6 times"):
         to_table(dataclasses.replace(panel, y=y))
+
+
+def test_single_rows_do_not_tell_the_step():
+    single = table()[15:]
+    with pytest.raises(ValueError, match=r"no series has two times.*step="):
+        from_table(single, COLUMNS)
+    assert list(from_table(single, COLUMNS, step="h").following(1)[0]) == [HOURS[6]]
 
 
 def test_panels_and_the_calendar_go_into_a_model():
