@@ -111,6 +111,16 @@ def test_the_missing_values_of_the_training_page_run():
     torch.testing.assert_close(names["found"].log_evidence[1:], whole.detach())
 
 
+def test_the_tables_page_runs():
+    names = {}
+    for block in blocks("docs/tables.md"):
+        exec(compile(block, "docs/tables.md", "exec"), names)
+    assert names["same"].equals(names["sales"].reset_index(drop=True))
+    assert names["table"].time.iloc[0] == names["sales"].time.max() + names["panel"].step
+    assert names["missing"] == 3
+    assert [row.tolist() for row in names["spoken"].y] == [[0, 2, 1], [2, 1]]
+
+
 def test_the_constraints_page_runs():
     names = {}
     for block in blocks("docs/constraints.md"):

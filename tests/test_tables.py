@@ -60,6 +60,7 @@ def test_the_round_trip_is_exact(kind, tmp_path):
     data = table(HOURS.tz_localize("UTC").tz_convert("Europe/Berlin") if kind == "zone" else HOURS)
     if kind == "types":
         data = data.astype({"warm": "float32", "cars": "Int16", "town": "category", "who": "category"})
+        data.loc[2, "cars"] = None
     source = pa.Table.from_pandas(data, preserve_index=False)
     if kind == "parquet":
         parquet.write_table(source, tmp_path / "data.parquet")
@@ -67,11 +68,11 @@ def test_the_round_trip_is_exact(kind, tmp_path):
         csv.write_csv(source, tmp_path / "data.csv")
     if kind in ("parquet", "csv"):
         source = tmp_path / f"data.{kind}"
-    panel = from_table(source if kind in ("pyarrow", "parquet", "csv") else data, COLUMNS)
+    panel = from_table(source if kind in ("pyarrow", "parquet", "csv") else data, COLUMNS, missing=kind == "types")
     # A file of text knows neither the unit of its times nor the width of its numbers.
     pd.testing.assert_frame_equal(to_table(panel), data, check_exact=True, check_dtype=kind != "csv")
-    again = from_table(to_table(panel), COLUMNS)
-    assert torch.equal(again.y.values, panel.y.values)
+    again = from_table(to_table(panel), COLUMNS, missing=True)
+    torch.testing.assert_close(again.y.values, panel.y.values, rtol=0, atol=0, equal_nan=True)
 
 
 def test_series_that_stand_among_each_other_are_told_apart():
@@ -141,8 +142,16 @@ def test_a_forecast_is_written_with_its_times():
     assert list(written) == ["who", "when", "load", "cars", "town"]
     assert list(written.when) == [time for last in (5, 11, 5) for time in HOURS[last] + pd.to_timedelta([1, 2], "h")]
     assert written.load.tolist() == y.values[..., 0].flatten().tolist()
+    assert written.cars.tolist() == y.values[..., 1].flatten().tolist()
     with pytest.raises(ValueError, match=r"series 'b' has 2 elements and 6 times"):
         to_table(dataclasses.replace(panel, y=y))
+
+
+def test_single_rows_do_not_tell_the_step():
+    single = table()[15:]
+    with pytest.raises(ValueError, match=r"no series has two times.*step="):
+        from_table(single, COLUMNS)
+    assert list(from_table(single, COLUMNS, step="h").following(1)[0]) == [HOURS[6]]
 
 
 def test_panels_and_the_calendar_go_into_a_model():

@@ -99,9 +99,10 @@ class Rows:
         for i, name in enumerate(names):
             column = self.frame[name]
             if not pd.api.types.is_numeric_dtype(column):
-                text = column.notna() & pd.to_numeric(column, errors="coerce").isna()
+                given = np.asarray(column.notna())
+                text = given & np.asarray(pd.isna(pd.to_numeric(column, errors="coerce")))
                 self.refuse(
-                    text if text.any() else column.notna() | True,
+                    text if text.any() else given,
                     lambda at, name=name, column=column: f"column {name!r} has {column[at]!r}; expected numbers",
                     "Correct it, and make the column one of numbers by pandas.to_numeric.",
                 )
@@ -117,13 +118,13 @@ class Rows:
         """
         column = self.frame[name]
         number = {level: i for i, level in enumerate(levels)}
-        found = column.map(number).to_numpy(np.float64, na_value=np.nan)
+        found = np.asarray([number.get(value, -1) for value in column], np.int64)
         self.refuse(
-            np.isnan(found) & column.notna(),
+            (found < 0) & np.asarray(column.notna()),
             lambda at: f"column {name!r} has {column[at]!r}; expected one of {_some(levels)}",
             "Leave such series out, or read the training data with levels that hold it.",
         )
-        return np.where(np.isnan(found), -1, found).astype(np.int64)
+        return found
 
     def levels(self, name: str) -> tuple[Any, ...]:
         """The different values of a column, sorted."""
@@ -139,11 +140,11 @@ class Rows:
         column, numbers = self.frame[name], self.numbered(name, levels)
         self.refuse(numbers < 0, f"no category in column {name!r}", "Name one, say 'unknown', for all of the series.")
         first = np.asarray([own[0] for own in self.split(numbers)])
+        whole = first[self.series]
         self.refuse(
-            numbers != first[self.series],
+            numbers != whole,
             lambda at: (
-                f"column {name!r} has {column[at]!r} after {levels[first[self.series[at]]]!r}; expected one category "
-                "for the whole series"
+                f"column {name!r} has {column[at]!r} after {levels[int(whole[at])]!r}; expected one for the series"
             ),
             "What changes is a covariate: make numbers of it.",
         )

@@ -152,14 +152,15 @@ def to_table(panel: Panel) -> pd.DataFrame:
 
     What was read is written to the bit and in its types; but rows of different series that stood among each other are
     now apart, and steps that were left out are there, with missing values. With `dataclasses.replace(panel, y=…,
-    times=…, covariates=…)` it writes forecasts; covariates of None are left out.
+    times=…, covariates=…)` it writes forecasts: covariates of None are left out, and integers become floats where there
+    are fractions.
 
     Raises:
         ValueError: a series with more or fewer times than elements.
     """
     import pandas as pd
 
-    columns, lengths = panel.columns, panel.y.lengths.numpy()
+    columns, lengths = panel.columns, panel.y.lengths.tolist()
     for name, length, times in zip(panel.ids, lengths, panel.times, strict=True):
         if len(times) != length:
             raise ValueError(f"series {name!r} has {length} elements and {len(times)} times; expected one for each.")
@@ -174,10 +175,7 @@ def to_table(panel: Panel) -> pd.DataFrame:
         found |= _side_by_side(columns.covariates, panel.covariates)
     for name, numbers in panel.categories.items():
         found[name] = _decoded(numbers.repeat_interleave(panel.y.lengths), panel.levels[name])
-    frame = pd.DataFrame(found)
-    # Integers among which some are missing have to stay floats.
-    stay = [name for name in found if panel.dtypes[name].kind in "iub" and frame[name].isna().any()]
-    return frame.astype({name: panel.dtypes[name] for name in found if name not in stay})
+    return pd.DataFrame({name: _typed(pd.Series(column), panel.dtypes[name]) for name, column in found.items()})
 
 
 @dataclass(frozen=True)
@@ -195,6 +193,15 @@ class _Grid:
         values = np.full((len(self.lengths), int(self.lengths.max()), *rows.shape[1:]), mark, rows.dtype)
         values[self.series, self.place] = rows
         return Sequences(torch.from_numpy(values), self.lengths, self.ended).filled(0)
+
+
+def _typed(column: pd.Series, dtype: Any) -> pd.Series:
+    """The column in another type, but for floats that it has no room for: fractions, and missing ones."""
+    if column.dtype.kind == "f" and dtype.kind in "iub":
+        plain = isinstance(dtype, np.dtype)
+        if bool((column.isna() & plain | (column % 1 > 0)).any()):
+            return column
+    return column.astype(dtype)
 
 
 def _frame(table: Any) -> pd.DataFrame:

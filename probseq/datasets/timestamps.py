@@ -60,15 +60,16 @@ def calendar(times: Sequence[pd.DatetimeIndex], cycles: Sequence[str] = ("hour",
 
 
 def usual_step(times: Sequence[pd.Index]) -> Any:
-    """The difference between neighbouring times that occurs most often, the smallest of those; 1 where there is none.
+    """The difference between neighbouring times that occurs most often, the smallest of those. The times rise.
 
-    The times rise.
+    Raises:
+        ValueError: no series has two times.
     """
     import pandas as pd
 
     differences = [np.asarray(each[1:] - each[:-1]) for each in times if len(each) > 1]
     if not differences:
-        return 1
+        raise ValueError("no series has two times, which would tell the step between them. Name it: step=….")
     found, counts = np.unique(np.concatenate(differences), return_counts=True)
     step = found[counts.argmax()]
     return pd.Timedelta(step) if found.dtype.kind == "m" else int(step)
