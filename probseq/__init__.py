@@ -9,7 +9,7 @@ from probseq import recipes
 from probseq.context import Context, State
 from probseq.contexts import Aligned, Labels, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
-from probseq.elements import Bits, Reals, Tokens
+from probseq.elements import Bits, Choices, Reals, Tokens
 from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
 from probseq.ensembles import Mixture, ProductOfSteps, average
 from probseq.evaluation import (
@@ -61,7 +61,7 @@ from probseq.inference import (
     tempered,
     tightness,
 )
-from probseq.likelihoods import Bernoulli, Categorical, Gaussian, Parametric, Pointer
+from probseq.likelihoods import NADE, Bernoulli, Categorical, Gaussian, Parametric, Pointer
 from probseq.model import SequenceModel
 from probseq.nextstep import NextStep
 from probseq.objectives import (
@@ -103,6 +103,7 @@ __all__ = [
     "DFA",
     "GRU",
     "LSTM",
+    "NADE",
     "Aligned",
     "AlignedLength",
     "Answer",
@@ -114,6 +115,7 @@ __all__ = [
     "Bits",
     "Categorical",
     "CausalConv",
+    "Choices",
     "Constrained",
     "Context",
     "Convolutional",

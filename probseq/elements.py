@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -36,6 +38,15 @@ def _shaped(y: Sequences, shape: tuple[int, ...], name: str) -> Sequences:
         f"{')' if shape else ') without further axes'}. Reshape the values or change the element.",
     )
     return y
+
+
+def _integers(y: Sequences, what: str) -> Sequences:
+    """`y` as int64, 0 in the padding."""
+    require(
+        not y.values.is_floating_point() and not y.values.is_complex(),
+        f"{what} are integers; got {y.values.dtype}. Convert the values with .long(), or use Reals or Bits.",
+    )
+    return y.to(dtype=torch.int64).filled(0)
 
 
 class _Space(Part):
@@ -115,12 +126,7 @@ class Tokens(_Space):
         return F.dropout(self.embedding(y), self.dropout, self.training)
 
     def conform(self, y: Sequences) -> Sequences:
-        y = _shaped(y, self.shape, self.describe())
-        require(
-            not y.values.is_floating_point() and not y.values.is_complex(),
-            f"tokens are integers; got {y.values.dtype}. Convert the values with .long(), or use Reals or Bits.",
-        )
-        y = y.to(dtype=torch.int64).filled(0)
+        y = _integers(_shaped(y, self.shape, self.describe()), "tokens")
         if y.values.numel():
             low, high = torch.aminmax(y.values)
             if int(low) < 0 or int(high) >= self.size:
@@ -199,3 +205,68 @@ class Bits(Reals):
         if bool(bad.any()):
             _refuse(y, bad.any(-1), "zeros and ones", "Binarise the values, or use Reals.")
         return y
+
+
+@dataclass(eq=False, repr=False)
+class Choices(_Space):
+    """A vector of symbols, each from an alphabet of its own: the voices of a chorale, the columns of a table.
+
+    Read back in as Σⱼ Eⱼ[yⱼ], with a learned embedding for each position.
+
+    Args:
+        sizes: how many symbols each position has, numbered from 0.
+        dim: the width of the embeddings.
+        dropout: the share of the entries of the sum zeroed in training.
+        feedback: whether an element is read back in; without it the elements are independent given x and the end.
+
+    Raises:
+        ValueError: no sizes, a size or dim below 1, or dropout outside [0, 1).
+    """
+
+    sizes: tuple[int, ...]
+    dim: int = 64
+    dropout: float = 0.0
+    feedback: bool = True
+
+    def __post_init__(self) -> None:
+        self.sizes = tuple(self.sizes)
+        require(
+            len(self.sizes) >= 1 and min(self.sizes) >= 1 and self.dim >= 1,
+            f"Choices needs sizes, all ≥ 1, and dim ≥ 1; got {self.sizes}, {self.dim}.",
+        )
+        require(0 <= self.dropout < 1, f"dropout must lie in [0, 1); got {self.dropout}.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.sizes),)
+
+    @property
+    def discrete(self) -> bool:
+        return True
+
+    @property
+    def cardinality(self) -> int:
+        """How many different elements there are."""
+        return math.prod(self.sizes)
+
+    @property
+    def width(self) -> int:
+        return self.dim if self.feedback else 0
+
+    def build(self) -> None:
+        self.embedding = nn.Embedding(sum(self.sizes), self.dim) if self.feedback else None
+        first = torch.tensor([0, *itertools.accumulate(self.sizes[:-1])])
+        self.register_buffer("first", first, persistent=False)
+
+    def read(self, y: Tensor) -> Float[Tensor, "b n i"]:
+        if self.embedding is None:
+            return torch.empty(*y.shape[:-1], 0, device=y.device)
+        return F.dropout(self.embedding(y + self.first).sum(-2), self.dropout, self.training)
+
+    def conform(self, y: Sequences) -> Sequences:
+        y = _integers(_shaped(y, self.shape, self.describe()), "choices")
+        if y.values.numel():
+            bad = ((y.values < 0) | (y.values >= y.values.new_tensor(self.sizes))).any(-1)
+            if bool(bad.any()):
+                _refuse(y, bad, f"symbols below {list(self.sizes)}", "Check the alphabets, or make Choices larger.")
+        return self._supported(y)
