@@ -255,8 +255,9 @@ class Choices(_Space):
 
     def build(self) -> None:
         self.embedding = nn.Embedding(sum(self.sizes), self.dim) if self.feedback else None
-        first = torch.tensor([0, *itertools.accumulate(self.sizes[:-1])])
-        self.register_buffer("first", first, persistent=False)
+        first = [0, *itertools.accumulate(self.sizes[:-1])]
+        self.first: Tensor
+        self.register_buffer("first", torch.tensor(first), persistent=False)
 
     def read(self, y: Tensor) -> Float[Tensor, "b n i"]:
         if self.embedding is None:

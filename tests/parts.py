@@ -229,8 +229,9 @@ def _table():
             yield f"vector {name}, LSTM, {s}, both", (
                 ps.Reals(2), RECURRENCES["LSTM"], likelihood, STOPS[s], CONTEXTS["both"],
             )  # fmt: skip
+    nade = ps.NADE(4, order=(1, 0), components=2)
     yield "vector NADE, LSTM, FixedLength, both", (
-        ps.Reals(2), RECURRENCES["LSTM"], ps.NADE(4, order=(1, 0), components=2), STOPS["FixedLength"], CONTEXTS["both"],
+        ps.Reals(2), RECURRENCES["LSTM"], nade, STOPS["FixedLength"], CONTEXTS["both"],
     )  # fmt: skip
     for name in ("Gaussian", "Gamma"):
         for stop in (ps.PlannedLength(3, dim=2), ps.AlignedLength()):

@@ -30,7 +30,7 @@ def built(element, nade, dtype=torch.float64, seed=0):
 def parameters_of(nade, features, y, place):
     """The parameters of the law of the dimension that comes `place`-th, for one vector, as the formula says."""
     raw = nade.project(features)
-    order, sizes = nade.forth.tolist(), getattr(nade.each, "sizes", None)
+    order, sizes = nade.each.forth.tolist(), getattr(nade.each, "sizes", None)
     hidden = raw[: nade.size]
     for i in range(place):
         value = y[order[i]]
@@ -44,9 +44,10 @@ def parameters_of(nade, features, y, place):
 
 def by_hand(nade, features, y, factor):
     """log P(y) of one vector, a dimension at a time."""
-    order = nade.forth.tolist()
+    order = nade.each.forth.tolist()
     return sum(
-        factor(parameters_of(nade, features, y, place).detach().numpy(), float(y[j]), j) for place, j in enumerate(order)
+        factor(parameters_of(nade, features, y, place).detach().numpy(), float(y[j]), j)
+        for place, j in enumerate(order)
     )
 
 
@@ -133,7 +134,7 @@ def test_samples_of_reals_follow_the_law_by_their_rosenblatt_transform():
     law = nade(features[0, 0])
     torch.manual_seed(1)
     drawn = law.sample((5_000,))
-    y = drawn[:, nade.forth]
+    y = drawn[:, nade.each.forth]
     raw = law.visible + nade.each.raw(law.hidden.expand(len(y), -1), y)
     uniform = nade.each.law(raw).cdf(y).detach().numpy()
     for column in uniform.T:
@@ -156,10 +157,10 @@ def test_the_density_of_reals_integrates_to_one():
 def test_a_dimension_depends_on_those_before_it_in_the_order_and_on_no_other():
     for order in ("ascending", "descending", (1, 3, 0, 2)):
         nade, features = built(ps.Reals(4), ps.NADE(5, order=order))
-        before = nade.forth.tolist()
+        before = nade.each.forth.tolist()
         y = torch.randn(4, dtype=torch.float64, requires_grad=True)
         hidden, visible = nade(features[0, 0]).hidden, nade(features[0, 0]).visible
-        raw = visible + nade.each.raw(hidden, y[nade.forth])
+        raw = visible + nade.each.raw(hidden, y[nade.each.forth])
         for place, j in enumerate(before):
             moved = torch.autograd.grad(raw[place].sum(), y, retain_graph=True)[0].nonzero().flatten().tolist()
             assert moved == sorted(before[:place]), f"{order}: dimension {j}"
@@ -197,7 +198,7 @@ def test_all_zeros_and_all_ones_are_scored():
     nade, features = built(ps.Bits(4), ps.NADE(5))
     for y in (torch.zeros(3, 4), torch.ones(3, 4)):
         expected = by_hand(nade, features[1, 2], y[2], bit)
-        assert float(nade.log_prob(features[1], y.double())[2]) == pytest.approx(expected, abs=1e-10)
+        assert nade.log_prob(features[1], y.double())[2].item() == pytest.approx(expected, abs=1e-10)
     assert nade.log_prob(features[0, :0], torch.zeros(0, 4).double()).shape == (0,)
 
 
@@ -278,7 +279,7 @@ def test_what_cannot_be_is_refused_by_name(make, message):
 
 
 def test_what_cannot_be_listed_says_so():
-    for element, message in ((ps.Bits(17), "65,536 at most; this one has 131,072"), (ps.Reals(2), "discrete element")):
+    for element, message in ((ps.Bits(17), "65,536 at most; this has 131,072"), (ps.Reals(2), "discrete element")):
         model = ps.SequenceModel(element, ps.GRU(2), ps.NADE(2), ps.FixedLength(1))
         with pytest.raises(ValueError, match=message):
             ps.exact(model, 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -78,43 +76,43 @@ class NADE(LikelihoodPart):
         dim = element.shape[0]
         order = {"ascending": tuple(range(dim)), "descending": tuple(range(dim))[::-1]}.get(self.order, self.order)  # type: ignore[call-overload]
         require(len(order) == dim, f"{element!r} has {dim} dimensions, but order names {len(order)}: {order}.")
-        self.register_buffer("forth", torch.tensor(order), persistent=False)
-        self.register_buffer("back", torch.tensor(order).argsort(), persistent=False)
         sizes, listed = getattr(element, "sizes", None), getattr(element, "cardinality", None)
         require(
             self.components == 1 or listed is None,
             f"components are normals, for Reals; {element!r} has no use for {self.components}. Leave components out.",
         )
         if sizes is not None:
-            self.each: _Bits | _Reals | _Symbols = _Symbols(self.size, [sizes[j] for j in order])
+            self.each: _Bits | _Reals | _Symbols = _Symbols(self.size, order, sizes)
         elif listed is not None:
-            self.each = _Bits(self.size, dim)
+            self.each = _Bits(self.size, order)
         else:
-            self.each = _Reals(self.size, dim, self.components, self.min_scale)
+            self.each = _Reals(self.size, order, self.components, self.min_scale)
         self.project = nn.Linear(features, self.size + dim * self.each.width)
 
     def forward(self, features: Float[Tensor, "*b h"]) -> Chained:
         hidden, visible = self.raw(features).tensor_split([self.size], -1)
-        return Chained(self, hidden, visible.unflatten(-1, (-1, self.each.width)))
+        return Chained(self.each, hidden, visible.unflatten(-1, (-1, self.each.width)))
 
 
 class Chained(dist.TorchDistribution):
-    """∏ⱼ P(yⱼ | y₍<ⱼ₎), by the weights of a NADE.
+    """∏ⱼ P(yⱼ | y₍<ⱼ₎), as `NADE` has it.
 
     Shapes:
-        hidden: (*b, size), what the hidden layer begins with. visible: (*b, d, p), what the parameters of each dimension
-            begin with, in the order of the NADE.
+        hidden: (*b, size), what the hidden layer begins with. visible: (*b, d, p), what the parameters of each
+            dimension begin with, in the order of `each`.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # type: ignore[assignment]
 
-    def __init__(self, nade: NADE, hidden: Float[Tensor, "*b n"], visible: Float[Tensor, "*b d p"]) -> None:
-        self.nade, self.hidden, self.visible = nade, hidden, visible
+    def __init__(
+        self, each: _Bits | _Reals | _Symbols, hidden: Float[Tensor, "*b n"], visible: Float[Tensor, "*b d p"]
+    ) -> None:
+        self.each, self.hidden, self.visible = each, hidden, visible
         super().__init__(hidden.shape[:-1], visible.shape[-2:-1], validate_args=False)
 
     @property
     def support(self) -> Any:
-        return self.nade.each.support(self.nade.back)
+        return self.each.support
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
@@ -122,25 +120,25 @@ class Chained(dist.TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        y = value[..., self.nade.forth].expand(*shape, -1)
-        raw = self.visible + self.nade.each.raw(self.hidden.expand(*shape, -1), y)
-        return self.nade.each.law(raw).log_prob(y).sum(-1)
+        y = value[..., self.each.forth].expand(*shape, -1)
+        raw = self.visible + self.each.raw(self.hidden.expand(*shape, -1), y)
+        return self.each.law(raw).log_prob(y).sum(-1)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
         shape = (*torch.Size(sample_shape), *self.batch_shape)
-        each, dim = self.nade.each, self.event_shape[0]
+        each, dim = self.each, self.event_shape[0]
         total, visible = self.hidden.expand(*shape, -1), self.visible.expand(*shape, -1, -1)
         drawn = []
         for at in (slice(j, j + 1) for j in range(dim)):
             raw = visible[..., at, :] + each.out(total.unsqueeze(-2).sigmoid(), at)
             drawn.append(each.law(raw, at).sample())
             total = total + each.enter(drawn[-1], at).squeeze(-2)
-        return torch.cat(drawn, -1)[..., self.nade.back]
+        return torch.cat(drawn, -1)[..., self.each.back]
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Chained:
         shape = torch.Size(batch_shape)
-        return Chained(self.nade, self.hidden.expand(*shape, -1), self.visible.expand(*shape, -1, -1))
+        return Chained(self.each, self.hidden.expand(*shape, -1), self.visible.expand(*shape, -1, -1))
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Every value, (v, *b, d), or (v, 1, …, d).
@@ -149,11 +147,11 @@ class Chained(dist.TorchDistribution):
             NotImplementedError: real vectors.
             ValueError: more than 2¹⁶ values.
         """
-        alphabets = self.nade.each.alphabets(self.nade.back)
+        alphabets = self.each.alphabets()
         count = math.prod(map(len, alphabets))
         require(
             count <= LIMIT,
-            f"NADE lists the values of one element, {LIMIT:,} at most; this one has {count:,}. Use sample() and score().",
+            f"NADE lists the values of one element, {LIMIT:,} at most; this has {count:,}. Use sample() and score().",
         )
         values = torch.cartesian_prod(*(alphabet.to(self.hidden.device) for alphabet in alphabets))
         values = values.reshape(-1, *[1] * len(self.batch_shape), *self.event_shape)
@@ -161,14 +159,19 @@ class Chained(dist.TorchDistribution):
 
 
 class _Dimensions(nn.Module):
-    """What the laws of d dimensions in their order are made of: how values enter the hidden layer, and what leaves it.
+    """What the laws of d dimensions are made of: how values enter the hidden layer, and what leaves it.
 
-    Everything takes a range of the dimensions, `at`, or all.
+    The dimensions come in their order, `forth` from that of an element; `back` is the way back. `at` is some of them.
     """
 
-    def __init__(self, size: int, dim: int, rows: int, width: int) -> None:
+    forth: Tensor
+    back: Tensor
+
+    def __init__(self, size: int, order: tuple[int, ...], rows: int, width: int) -> None:
         super().__init__()
-        self.width = width
+        dim, self.width = len(order), width
+        self.register_buffer("forth", torch.tensor(order), persistent=False)
+        self.register_buffer("back", torch.tensor(order).argsort(), persistent=False)
         self.inputs = nn.Parameter(torch.randn(rows, size) / math.sqrt(dim))
         self.outputs = nn.Parameter(torch.randn(dim, size, width) / math.sqrt(max(size, 1)))
 
@@ -186,16 +189,16 @@ class _Dimensions(nn.Module):
         sums = torch.cat([hidden.unsqueeze(-2), self.enter(y)[..., :-1, :]], -2).cumsum(-2)
         return self.out(sums.sigmoid())
 
-    def alphabets(self, back: Tensor) -> list[Tensor]:
-        """The values of each dimension of an element, in the element's order; `back` is the place of each in that here."""
+    def alphabets(self) -> list[Tensor]:
+        """The values of each dimension of an element, in the element's order."""
         raise NotImplementedError("real vectors cannot be listed")
 
 
 class _Bits(_Dimensions):
     """Bernoulli laws."""
 
-    def __init__(self, size: int, dim: int) -> None:
-        super().__init__(size, dim, dim, 1)
+    def __init__(self, size: int, order: tuple[int, ...]) -> None:
+        super().__init__(size, order, len(order), 1)
 
     def raw(self, hidden: Float[Tensor, "*b n"], y: Tensor) -> Float[Tensor, "*b d p"]:
         # Zeros leave the hidden layer as it is: it is computed once for each one, not for each bit.
@@ -210,19 +213,20 @@ class _Bits(_Dimensions):
     def law(self, raw: Float[Tensor, "*b d p"], at: slice = slice(None)) -> Any:
         return dist.Bernoulli(logits=raw.squeeze(-1), validate_args=False)
 
-    def support(self, back: Tensor) -> Any:
+    @property
+    def support(self) -> Any:
         return constraints.independent(constraints.boolean, 1)
 
-    def alphabets(self, back: Tensor) -> list[Tensor]:
-        return [torch.tensor([0.0, 1.0], dtype=self.inputs.dtype)] * len(back)
+    def alphabets(self) -> list[Tensor]:
+        return [torch.tensor([0.0, 1.0], dtype=self.inputs.dtype)] * len(self.back)
 
 
 class _Reals(_Dimensions):
     """Normal laws, or mixtures of them, whose scales start near 1."""
 
-    def __init__(self, size: int, dim: int, components: int, min_scale: float) -> None:
+    def __init__(self, size: int, order: tuple[int, ...], components: int, min_scale: float) -> None:
         # The weights of a mixture are one fewer than its components.
-        super().__init__(size, dim, dim, 3 * components - 1)
+        super().__init__(size, order, len(order), 3 * components - 1)
         self.components, self.min_scale = components, min_scale
 
     def law(self, raw: Float[Tensor, "*b d p"], at: slice = slice(None)) -> Any:
@@ -231,17 +235,21 @@ class _Reals(_Dimensions):
         mixing = dist.Categorical(logits=F.pad(logits, (1, 0)), validate_args=False)
         return dist.MixtureSameFamily(mixing, dist.Normal(loc, scale, validate_args=False), validate_args=False)
 
-    def support(self, back: Tensor) -> Any:
+    @property
+    def support(self) -> Any:
         return constraints.real_vector
 
 
 class _Symbols(_Dimensions):
     """Categorical laws, each over an alphabet of its own."""
 
-    def __init__(self, size: int, sizes: Sequence[int]) -> None:
-        super().__init__(size, len(sizes), sum(sizes), max(sizes))
-        self.register_buffer("sizes", torch.tensor(sizes), persistent=False)
-        self.register_buffer("first", torch.tensor([0, *itertools.accumulate(sizes[:-1])]), persistent=False)
+    sizes: Tensor
+    first: Tensor
+
+    def __init__(self, size: int, order: tuple[int, ...], sizes: tuple[int, ...]) -> None:
+        super().__init__(size, order, sum(sizes), max(sizes))
+        self.register_buffer("sizes", torch.tensor(sizes)[self.forth], persistent=False)
+        self.register_buffer("first", self.sizes.cumsum(0) - self.sizes, persistent=False)
 
     def enter(self, y: Tensor, at: slice = slice(None)) -> Float[Tensor, "*b d n"]:
         return F.embedding(y + self.first[at], at_least_float32(self.inputs))
@@ -250,8 +258,9 @@ class _Symbols(_Dimensions):
         beyond = torch.arange(self.width, device=raw.device) >= self.sizes[at].unsqueeze(-1)
         return dist.Categorical(logits=raw.masked_fill(beyond, -torch.inf), validate_args=False)
 
-    def support(self, back: Tensor) -> Any:
-        return constraints.independent(constraints.integer_interval(0, self.sizes[back] - 1), 1)
+    @property
+    def support(self) -> Any:
+        return constraints.independent(constraints.integer_interval(0, self.sizes[self.back] - 1), 1)
 
-    def alphabets(self, back: Tensor) -> list[Tensor]:
-        return [torch.arange(size) for size in self.sizes[back].tolist()]
+    def alphabets(self) -> list[Tensor]:
+        return [torch.arange(size) for size in self.sizes[self.back].tolist()]
