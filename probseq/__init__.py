@@ -10,7 +10,7 @@ from probseq.calendar import cycles
 from probseq.context import Context, State
 from probseq.contexts import Aligned, Labels, SeriesScale, Several, Source, Vector
 from probseq.distribution import SequenceDistribution
-from probseq.elements import Bits, Reals, Record, Tokens
+from probseq.elements import Bits, Choices, Reals, Record, Tokens
 from probseq.encoders import Bidirectional, Convolutional, Deep, GridEncoder, Unidirectional
 from probseq.ensembles import Mixture, ProductOfSteps, average
 from probseq.evaluation import (
@@ -69,6 +69,7 @@ from probseq.inference import (
     tightness,
 )
 from probseq.likelihoods import (
+    NADE,
     Bernoulli,
     Categorical,
     DiscretisedLogistic,
@@ -130,6 +131,7 @@ __all__ = [
     "DFA",
     "GRU",
     "LSTM",
+    "NADE",
     "Affine",
     "Aligned",
     "AlignedLength",
@@ -144,6 +146,7 @@ __all__ = [
     "Categorical",
     "CausalConv",
     "Chain",
+    "Choices",
     "Clock",
     "Constrained",
     "Context",

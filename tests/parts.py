@@ -39,6 +39,8 @@ DISCRETE = {
     "Tokens": (ps.Tokens(3, dim=4, dropout=0.2), ps.Categorical()),
     "Tokens by Parametric": (ps.Tokens(3, dim=4), ps.Parametric(dist.Categorical)),
     "Bits": (ps.Bits(2), ps.Bernoulli()),
+    "Bits by NADE": (ps.Bits(2), ps.NADE(4)),
+    "Choices by NADE": (ps.Choices((2, 3), dim=4), ps.NADE(4, order="descending")),
 }
 RECORDS = {
     "record of two Tokens": (
@@ -300,6 +302,10 @@ def _table():
         yield f"{element.describe()}, {name}, GRU, PlannedLength", (
             element, RECURRENCES["GRU"], likelihood, PLANNED["PlannedLength"],
         )  # fmt: skip
+    nade = ps.NADE(4, order=(1, 0), components=2)
+    yield "vector NADE, LSTM, FixedLength, both", (
+        ps.Reals(2), RECURRENCES["LSTM"], nade, STOPS["FixedLength"], CONTEXTS["both"],
+    )  # fmt: skip
     for name in ("Gaussian", "Gamma"):
         for stop in (ps.PlannedLength(3, dim=2), ps.AlignedLength()):
             context = ALIGNED["reals"] if stop.aligned else CONTEXTS["both"]

@@ -6,7 +6,9 @@ from probseq.datasets.captions import Captions, captions, cardinal
 from probseq.datasets.chorales import Chorales, chorales
 from probseq.datasets.digits import Images, digits, mnist
 from probseq.datasets.m4 import Hourly, m4_hourly
+from probseq.datasets.midi import piano_roll, read_midi, write_midi
 from probseq.datasets.names import names
+from probseq.datasets.polyphony import Rolls, jsb_chorales, nottingham
 from probseq.datasets.pronunciations import Pronunciations, pronunciations
 from probseq.datasets.sigmorphon import sigmorphon2020
 from probseq.datasets.spellings import Spellings, aligned_cmudict, nettalk
@@ -28,6 +30,7 @@ __all__ = [
     "Pairs",
     "Panel",
     "Pronunciations",
+    "Rolls",
     "Spellings",
     "Texts",
     "Utterances",
@@ -39,14 +42,19 @@ __all__ = [
     "chorales",
     "digits",
     "from_table",
+    "jsb_chorales",
     "kanji",
     "m4_hourly",
     "mnist",
     "names",
     "nettalk",
+    "nottingham",
+    "piano_roll",
     "pronunciations",
+    "read_midi",
     "sigmorphon2020",
     "to_table",
     "vowels",
     "words",
+    "write_midi",
 ]

@@ -8,6 +8,7 @@ from probseq.likelihoods.flow import Flow
 from probseq.likelihoods.gaussian import Gaussian
 from probseq.likelihoods.levels import DiscretisedLogistic, Ordinal
 from probseq.likelihoods.mixture import MixtureOf
+from probseq.likelihoods.nade import NADE
 from probseq.likelihoods.parametric import Parametric
 from probseq.likelihoods.pointer import Pointer
 from probseq.likelihoods.product import Product
@@ -32,3 +33,4 @@ __all__ = [
     "Waiting",
     "ZeroInflated",
 ]
+__all__ = ["NADE", "Bernoulli", "Categorical", "Gaussian", "Parametric", "Pointer"]
