@@ -280,11 +280,10 @@ def _table():
                 ps.Reals(2), RECURRENCES["LSTM"], likelihood, STOPS[s], CONTEXTS["both"],
             )  # fmt: skip
     for name, (element, likelihood) in LIKELIHOODS.items():
-        stop = STOPS["BernoulliStop"] if element.discrete else STOPS["LengthStop"]
-        yield f"{element.describe()}, {name}, LSTM, {stop.describe()}, both", (
-            element, RECURRENCES["LSTM"], likelihood, stop, CONTEXTS["both"],
+        yield f"{element.describe()}, {name}, LSTM, BernoulliStop, both", (
+            element, RECURRENCES["LSTM"], likelihood, STOPS["BernoulliStop"], CONTEXTS["both"],
         )  # fmt: skip
-    for name in ("Ordinal", "ZeroInflated", "MixtureOf full Gaussian"):
+    for name in ("Ordinal", "MixtureOf full Gaussian"):
         element, likelihood = LIKELIHOODS[name]
         yield f"{element.describe()}, {name}, GRU, PlannedLength", (
             element, RECURRENCES["GRU"], likelihood, PLANNED["PlannedLength"],

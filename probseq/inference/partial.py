@@ -146,7 +146,7 @@ def _whole(law: Any, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"an element is partly missing, and {type(law).__name__} cannot be conditioned on a part of it; expected "
             "elements that are observed or missing as a whole. Mark all of such an element as missing, or use a "
-            "likelihood of independent dimensions or Parametric(MultivariateNormal)."
+            "likelihood of independent dimensions or Gaussian(covariance='full')."
         )
     filled = torch.where(known.reshape(*known.shape, *[1] * dims), values, law.sample())
     return filled, torch.where(known, law.log_prob(filled), 0.0)

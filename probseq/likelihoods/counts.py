@@ -64,8 +64,8 @@ class NegativeBinomial(_Counts):
     """Counts of mean μ and variance μ + α μ², independent in each dimension of `Reals(d)`.
 
     μ = min_mean + exp(V h + c), and the dispersion α = min_dispersion + softplus(·), which starts near 1: the Poisson
-    law, its mean drawn from a Gamma law of shape 1 / α. Beside `Parametric(dist.NegativeBinomial)` the parameters mean
-    something, α near 0 is the Poisson law and no overflow, and large counts are scored in float64.
+    law, its mean drawn from a Gamma law of shape 1 / α. Beside `Parametric(dist.NegativeBinomial)` its parameters are a
+    mean and a dispersion, it comes near to the Poisson law without an overflow, and scores large counts in float64.
 
     Args:
         min_mean: a floor below which no mean goes.
@@ -114,10 +114,9 @@ class ZeroInflated(LikelihoodPart):
         self.likelihood.build(features, element)
         with torch.no_grad():
             law: Any = self.likelihood(self.project.weight.new_zeros(1, features))
+        support: Any = law.support
         require(
-            isinstance(law, torch.distributions.Independent)
-            and not law.base_dist.event_shape
-            and law.support.is_discrete,
+            isinstance(law, torch.distributions.Independent) and not law.base_dist.event_shape and support.is_discrete,
             f"{self.describe()} needs a law of counts, independent in each dimension, such as Poisson(). Of a mixture, "
             "inflate the components: MixtureOf(ZeroInflated(Poisson()), 3).",
         )

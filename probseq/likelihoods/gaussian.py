@@ -94,7 +94,7 @@ class _LowRankNormal(dist.LowRankMultivariateNormal):
     """N(loc, diag scale² + factor factorᵀ), in float64 within.
 
     Woodbury's identity takes what the factor explains from the whole. Where the scale is at its floor, almost all is
-    explained, and what is left would be rounding in float32.
+    explained, and in float32 what is left would be off by nats.
     """
 
     def __init__(self, loc: Tensor, factor: Tensor, scale: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from probseq.likelihoods.base import LikelihoodPart
 from probseq.mixed import Mixed
+from probseq.numerics import log_sum
 from probseq.part import Part, require
 from probseq.protocols import Element
 
@@ -58,10 +59,9 @@ class MixtureOf(LikelihoodPart):
         )
 
     def build(self, features: int, element: Element, symbols: int = 0) -> None:
-        parts = [self.likelihood.fresh() for _ in range(self.components)]
-        for part in parts:
+        self.parts: Any = nn.ModuleList(self.likelihood.fresh() for _ in range(self.components))
+        for part in self.parts:
             part.build(features, element)
-        self.parts = nn.ModuleList(parts)
         self.project = nn.Linear(features, self.components)
 
     def log_weights(self, features: Float[Tensor, "*b h"]) -> Float[Tensor, "*b k"]:
@@ -74,3 +74,8 @@ class MixtureOf(LikelihoodPart):
 
     def forward(self, features: Float[Tensor, "*b h"]) -> Mixed:
         return Mixed(self.log_weights(features), [part(features) for part in self.parts])
+
+    def log_prob(self, features: Float[Tensor, "n h"], y: Tensor) -> Float[Tensor, " n"]:
+        """By what each component knows of a faster way."""
+        each = torch.stack([part.log_prob(features, y) for part in self.parts], -1)
+        return log_sum(each + self.log_weights(features))

@@ -21,7 +21,7 @@ class StudentT(LikelihoodPart):
 
     μ = V h + c, σ = min_scale + softplus(·), ν = min_df (max_df / min_df)^sigmoid(·). Outliers pull less on it than on
     `Gaussian`: the density falls as |y|^−(ν + 1). Moments of an order below `min_df` exist, whatever is learned: with 2
-    the mean, with 4 the variance of the squares too. From ν = 100 on the law is close to normal.
+    the mean, with 3 the variance too. From ν = 100 on the law is close to normal.
 
     Args:
         min_scale: a floor below which no scale goes, in the data's units, as in `Gaussian`.
