@@ -23,6 +23,7 @@ class Context:
         source_symbols: (b, s), int64, the symbols that stand at the features' places, where there are such, or None.
         aligned_lengths: (b,), int64, where `aligned` ends: no sequence goes beyond it.
         planned: (b,), int64, the length that was drawn before the first element, or None.
+        attended: a tree of tensors (b, …), what the recurrence made of the source before its first step, or None.
     """
 
     summary: Float[Tensor, "b c"]
@@ -32,6 +33,7 @@ class Context:
     aligned_lengths: Int[Tensor, " b"] | None = None
     planned: Int[Tensor, " b"] | None = None
     source_symbols: Int[Tensor, "b s"] | None = None
+    attended: Any = None
 
     @staticmethod
     def none(batch: int, device: torch.device | str | None = None) -> Context:
@@ -50,7 +52,7 @@ class Context:
 
     def without_source(self) -> Context:
         """Without what is attended to, which a model that attends to nothing need not carry along."""
-        return replace(self, source=None, source_lengths=None, source_symbols=None)
+        return replace(self, source=None, source_lengths=None, source_symbols=None, attended=None)
 
     def without_steps(self) -> Context:
         """Without what goes with single elements of y or x: the features that `emit` takes have seen it.
