@@ -24,6 +24,7 @@ class Context:
         aligned_lengths: (b,), int64, where `aligned` ends: no sequence goes beyond it.
         planned: (b,), int64, the length that was drawn before the first element, or None.
         scale: (b, 2, e), the location and the scale of each series, for `PerSeries`, or None.
+        attended: a tree of tensors (b, …), what the recurrence made of the source before its first step, or None.
     """
 
     summary: Float[Tensor, "b c"]
@@ -34,6 +35,7 @@ class Context:
     planned: Int[Tensor, " b"] | None = None
     source_symbols: Int[Tensor, "b s"] | None = None
     scale: Float[Tensor, "b 2 e"] | None = None
+    attended: Any = None
 
     @staticmethod
     def none(batch: int, device: torch.device | str | None = None) -> Context:
@@ -52,7 +54,7 @@ class Context:
 
     def without_source(self) -> Context:
         """Without what is attended to, which a model that attends to nothing need not carry along."""
-        return replace(self, source=None, source_lengths=None, source_symbols=None)
+        return replace(self, source=None, source_lengths=None, source_symbols=None, attended=None)
 
     def without_steps(self) -> Context:
         """Without what goes with single elements of y or x: the features that `emit` takes have seen it.

@@ -23,7 +23,7 @@ from probseq.face import Face
 from probseq.inference.score import check, check_lengths, score_features
 from probseq.joining import check_parts, check_widths, fresh_part
 from probseq.nextstep import NextStep, certain_end
-from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound
+from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound, prepared
 from probseq.recurrences.attentive import Attention
 from probseq.rows import count_rows, from_list, place
 from probseq.scalings import Chain
@@ -226,6 +226,7 @@ class SequenceModel(Face, nn.Module):
         if y.shape[1]:
             inputs = torch.cat([inputs, self._read(y, encoded)], 1)
         before = torch.full((encoded.batch,), -1, device=self.first.device)
+        encoded = dataclasses.replace(encoded, attended=prepared(self.recurrence, encoded))
         return self._advance(inputs, self._memory(encoded), before, encoded)
 
     def _mixes(self, context: Context) -> bool:

@@ -87,6 +87,12 @@ def begun(recurrence: Any, memory: tuple[Tensor, ...], batch: int) -> Any:
     return memory if begin is None else begin(memory, batch)
 
 
+def prepared(recurrence: Any, context: Context | None) -> Any:
+    """What a recurrence makes of the source before its first step, a tree of tensors (b, …), or None."""
+    prepare = getattr(recurrence, "prepare", None)
+    return None if prepare is None or not attends(recurrence) else prepare(context)
+
+
 def attends(recurrence: Any) -> bool:
     """Whether a recurrence reads what its context says of a source, at every step."""
     return getattr(recurrence, "attends", False)

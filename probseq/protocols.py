@@ -115,15 +115,15 @@ class Element(ElementSpace, Protocol):
 class Recurrence(Protocol):
     """A part: how the past is carried. Causal: features at t depend on inputs up to t.
 
-    Where it has them, seven more facts are heeded: `feature_bound(start)`, what no |feature| exceeds where no number of
+    Where it has them, eight more facts are heeded: `feature_bound(start)`, what no |feature| exceeds where no number of
     the memory does `start`; `begin(memory, batch)`, which turns tensors of `memory_shapes`
     (zero, or set by the context) into all that is carried, where that is more; `max_length`, the most elements it
     reads; `attends`, whether it reads the source in the context: it is then built by `build(inputs, source)`, with the
-    source's width, and called as `recurrence(inputs, memory, context)`; `copies`, how many weights to copy symbols by
-    stand last among its features; `clocked`, whether the time that has passed stands there; and, for the graph,
-    `links(steps)`: what depends on what inside (`probseq.structure`). Without the last, every step is taken to read
-    the one before it.
-    Encoders and contexts may have `links` too.
+    source's width, and called as `recurrence(inputs, memory, context)`; `prepare(context)`, what it makes of the source
+    before its first step, a tree of tensors (b, …), which it then may find in `context.attended`; `copies`, how many
+    weights to copy symbols by stand last among its features; `clocked`, whether the time that has passed stands there;
+    and, for the graph, `links(steps)`: what depends on what inside (`probseq.structure`). Without the last, every step
+    is taken to read the one before it. Encoders and contexts may have `links` too.
     """
 
     @property

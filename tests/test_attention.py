@@ -1,5 +1,7 @@
 """What is true of attention, copying, and the encoders of sources."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -130,6 +132,16 @@ def test_stepping_attends_as_the_fused_pass_does():
         real = fused.sum(-1, keepdim=True) > 0
         torch.testing.assert_close(torch.where(real, stepped, 0.0), fused, rtol=0, atol=1e-12)
         assert not model.recurrence._forward_hooks
+
+
+def test_what_is_made_of_the_source_beforehand_is_what_would_be_made_at_each_step():
+    attentive = ps.SharedDropout(ps.Positional(ps.Attentive(ps.LSTM(3), feed=True), 4))
+    model = assemble(ps.Stack((ps.Elman(3), attentive, ps.Attentive(ps.GRU(3), "additive"))))
+    state = model.start(X)
+    assert [made is not None for made in state.context.attended] == [False, True, True]
+    without = dataclasses.replace(state, context=dataclasses.replace(state.context, attended=None))
+    expected, found = (model.extend(each, Y.values)[0] for each in (without, state))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("feed", [False, True])

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from probseq.context import Context
@@ -20,7 +20,7 @@ ScoreKind = Literal["dot", "general", "additive"]
 
 
 class Attention(nn.Module):
-    """Weights over a source, and the mean of its features under them.
+    """Weights over a source, and a mean under them.
 
     Args:
         query: the width h of what decides where to look.
@@ -37,25 +37,31 @@ class Attention(nn.Module):
         self.place = nn.Sequential(nn.Linear(query, query), nn.Tanh(), nn.Linear(query, 1)) if local else None
 
     def keys(self, source: Float[Tensor, "b s f"]) -> Float[Tensor, "b s k"]:
-        """What queries are compared with: the same at every step."""
-        return source if self.key is None else self.key(source)
+        """What hidden states, or with "additive" their queries, are compared with: the same at every step."""
+        if self.key is not None:
+            return self.key(source)
+        # (W h)·e = h·(Wᵀ e): the map is taken of each place of the source once, not of each step.
+        return source if self.query is None else source @ self.query.weight
 
     def forward(
-        self, hidden: Float[Tensor, "b n h"], keys: Float[Tensor, "b s k"], context: Context
+        self,
+        hidden: Float[Tensor, "b n h"],
+        keys: Float[Tensor, "b s k"],
+        values: Float[Tensor, "b s f"],
+        lengths: Int[Tensor, " b"],
     ) -> tuple[Float[Tensor, "b n f"], Float[Tensor, "b n s"]]:
-        """The glimpse at each step, and its weights: 0 in the padding, and everywhere for an empty source."""
-        source, lengths = context.source, context.source_lengths
-        query = hidden if self.query is None else self.query(hidden)
+        """The mean of the values at each step, and its weights: 0 in the padding, everywhere for an empty source."""
         if self.energy is None:
-            scores = query @ keys.transpose(1, 2)
+            scores = hidden @ keys.transpose(1, 2).to(hidden)
         else:
+            query = self.query(hidden)  # type: ignore[misc]
             scores = self.energy(torch.tanh(query.unsqueeze(2) + keys.unsqueeze(1))).squeeze(-1)
         if self.place is not None:
-            scores = scores - self._distance(hidden, lengths, keys.shape[1])  # type: ignore[arg-type]
-        padding = ~slot_mask(lengths, keys.shape[1]).unsqueeze(1)  # type: ignore[arg-type]
+            scores = scores - self._distance(hidden, lengths, keys.shape[1])
+        padding = ~slot_mask(lengths, keys.shape[1]).unsqueeze(1)
         # A finite floor: where all is padding, −∞ would make the softmax and its gradient NaN.
         weights = scores.masked_fill(padding, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(padding, 0.0)
-        return weights @ source.to(weights), weights  # type: ignore[union-attr]
+        return weights @ values.to(weights), weights
 
     def _distance(self, hidden: Tensor, lengths: Tensor, width: int) -> Tensor:
         """(s − p)² / 2σ² from a learned centre p = S · sigmoid(v·tanh(W h))."""
@@ -150,6 +156,12 @@ class Attentive(Part):
         self.attention = Attention(width, source, self.score, self.local)
         self.join = nn.Linear(source + width, width)
 
+    def prepare(self, context: Context) -> tuple[Tensor, Tensor]:
+        """The keys of the source, and W_c e of each place: W [c, h] = Σₛ aₛ W_c eₛ + W_h h, the sum being of products
+        that are the same at every step."""
+        source: Tensor = context.source  # type: ignore[assignment]
+        return self.attention.keys(source), F.linear(source, self.join.weight[:, : source.shape[-1]])
+
     def links(self, steps: int) -> Links:
         """a, the features, see all of the source, and are fed to the next step where they are."""
         links = renamed(recurrence_links(self.recurrence, steps), {OUTPUT: ATTENDS})
@@ -164,24 +176,28 @@ class Attentive(Part):
         self, inputs: Float[Tensor, "b n i"], memory: tuple[Any, Tensor | None], context: Context
     ) -> tuple[Float[Tensor, "b n h"], tuple[Any, Tensor | None]]:
         own, fed = memory
-        keys = self.attention.keys(context.source)  # type: ignore[arg-type]
+        seen = self.prepare(context) if context.attended is None else context.attended
+        # Cut out once: in training each cut has a gradient of the whole to fill.
+        mix = self.join.weight[:, -self.recurrence.features :]
         if fed is None:
             hidden, own = self.recurrence(inputs, own)
-            attended, weights = self._attend(hidden, keys, context)
+            attended, weights = self._attend(hidden, mix, seen, context)
         else:
             steps = []
             for moment in inputs.split(1, 1):
                 hidden, own = self.recurrence(torch.cat([moment, fed.unsqueeze(1).to(moment)], -1), own)
-                steps.append(self._attend(hidden, keys, context))
+                steps.append(self._attend(hidden, mix, seen, context))
                 fed = steps[-1][0][:, 0]
             attended, weights = (torch.cat(each, 1) for each in zip(*steps, strict=True))
         if self.copies is not None:
             attended = torch.cat([attended, self._copied(weights, context)], -1)
         return attended, (own, fed)
 
-    def _attend(self, hidden: Tensor, keys: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        glimpse, weights = self.attention(hidden, keys, context)
-        attended = torch.tanh(self.join(torch.cat([glimpse, hidden], -1)))
+    def _attend(
+        self, hidden: Tensor, mix: Tensor, seen: tuple[Tensor, Tensor], context: Context
+    ) -> tuple[Tensor, Tensor]:
+        glimpse, weights = self.attention(hidden, *seen, context.source_lengths)
+        attended = torch.tanh(glimpse + F.linear(hidden, mix, self.join.bias))
         return F.dropout(attended, self.dropout, self.training), weights
 
     def _copied(self, weights: Tensor, context: Context) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probseq.context import Context
-from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound, require
+from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound, prepared, require
 from probseq.structure import INPUT, OUTPUT, SOURCE, Links, Place, nested, recurrence_links
 
 
@@ -70,6 +70,10 @@ class Stack(Part):
     def attends(self) -> bool:
         return any(map(attends, self.members))
 
+    def prepare(self, context: Context) -> tuple[Any, ...]:
+        """What each member makes of the source."""
+        return tuple(prepared(member, context) for member in self.members)
+
     def feature_bound(self, start: float) -> float:
         """That of the last member, or with `skip` of all."""
         return max(feature_bound(member, start) for member in (self.members if self.skip else self.members[-1:]))
@@ -100,7 +104,8 @@ class Stack(Part):
         features, every, after = inputs, [], []
         for i, (member, before) in enumerate(zip(self.members, memory, strict=True)):
             read = torch.cat([features, inputs], -1) if self.skip and i else features
-            features, own = advance(member, read, before, context)
+            seen = replace(context, attended=context.attended[i]) if context and context.attended else context
+            features, own = advance(member, read, before, seen)
             every.append(features)
             after.append(own)
         return torch.cat(every, -1) if self.skip else features, tuple(after)
@@ -163,6 +168,10 @@ class Positional(Part):
     @property
     def attends(self) -> bool:
         return attends(self.recurrence)
+
+    def prepare(self, context: Context) -> Any:
+        """What the recurrence makes of the source."""
+        return prepared(self.recurrence, context)
 
     def feature_bound(self, start: float) -> float:
         """That of the recurrence."""

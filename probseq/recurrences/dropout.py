@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probseq.context import Context
-from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound, require
+from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound, prepared, require
 from probseq.structure import Links, recurrence_links
 
 
@@ -71,6 +71,10 @@ class SharedDropout(Part):
     @property
     def attends(self) -> bool:
         return attends(self.recurrence)
+
+    def prepare(self, context: Context) -> Any:
+        """What the recurrence makes of the source."""
+        return prepared(self.recurrence, context)
 
     @property
     def copies(self) -> int | None:

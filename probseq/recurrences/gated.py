@@ -5,6 +5,7 @@ Right-padded batches go in whole and nothing is packed: a causal network needs n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -83,20 +84,29 @@ class _Fused(Part):
 
     def step(self, inputs: Float[Tensor, "b i"], memory: Memory) -> tuple[Float[Tensor, "b h"], Memory]:
         """One step of the equations: what the fused kernels are measured against."""
+        return self._climb(self.cell, inputs, memory)
+
+    def _climb(
+        self, cell: Callable[[int, Tensor, Memory], Memory], inputs: Tensor, memory: Memory
+    ) -> tuple[Tensor, Memory]:
+        """One step, layer after layer."""
         hidden, after = inputs, []
         for layer in range(self.layers):
             before = tuple(tensor[:, layer] for tensor in memory)
-            new = self.cell(layer, hidden, before)
+            new = cell(layer, hidden, before)
             after.append(new)
             hidden = F.dropout(new[0], self.dropout, self.training)
         return hidden, tuple(torch.stack(tensors, 1) for tensors in zip(*after, strict=True))
 
     def gates(self, layer: int, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """W x + b and U h + c of a layer, all gates side by side."""
-        weight = {name: getattr(self.network, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh")}
-        bias = {name: getattr(self.network, f"{name}_l{layer}") for name in ("bias_ih", "bias_hh")}
-        from_inputs = F.linear(inputs, weight["weight_ih"], bias["bias_ih"])
-        return from_inputs, F.linear(hidden, weight["weight_hh"], bias["bias_hh"])
+        weight_x, weight_h, bias_x, bias_h = self.weights(layer)
+        return F.linear(inputs, weight_x, bias_x), F.linear(hidden, weight_h, bias_h)
+
+    def weights(self, layer: int) -> tuple[Tensor, ...]:
+        """W, U, b and c of a layer."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return tuple(getattr(self.network, f"{name}_l{layer}") for name in names)
 
     def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
         """The new state of one layer, its output first."""
@@ -145,6 +155,16 @@ class LSTM(_Fused):
     __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
     states = 2
     family = nn.LSTM
+
+    def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
+        if inputs.shape[1] > 1 or inputs.device.type != "cpu" or _lacks_bfloat16(inputs):
+            return super().forward(inputs, memory)
+        # For one step oneDNN prepares more than it is worth, the more so backwards.
+        features, after = self._climb(self._cell_of_torch, inputs[:, 0], memory)
+        return features.unsqueeze(1), after
+
+    def _cell_of_torch(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
+        return torch.lstm_cell(inputs, before, *self.weights(layer))
 
     def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
         hidden, carry = before
