@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probseq.context import Context
-from probseq.part import Part, advance, attends, begun, build_recurrence, require
+from probseq.part import Part, advance, attends, begun, build_recurrence, prepared, require
 from probseq.structure import INPUT, OUTPUT, Links, Place, recurrence_links
 
 
@@ -59,6 +59,10 @@ class Clock(Part):
     @property
     def attends(self) -> bool:
         return attends(self.recurrence)
+
+    def prepare(self, context: Context) -> Any:
+        """What the recurrence makes of the source."""
+        return prepared(self.recurrence, context)
 
     def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, Tensor, Tensor]:
         """The memory of the recurrence, the elapsed time (b,), and whether anything was read (b,)."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probseq.context import Context
-from probseq.part import Part, advance, attends, begun, build_recurrence, require
+from probseq.part import Part, advance, attends, begun, build_recurrence, prepared, require
 from probseq.structure import INPUT, OUTPUT, SOURCE, Links, Place, nested, recurrence_links
 
 
@@ -71,6 +71,10 @@ class Lagged(Part):
     @property
     def attends(self) -> bool:
         return attends(self.recurrence)
+
+    def prepare(self, context: Context) -> Any:
+        """What the recurrence makes of the source."""
+        return prepared(self.recurrence, context)
 
     def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, Tensor]:
         """The memory of the recurrence, and inputs that were not there, with their marks."""
