@@ -153,6 +153,9 @@ class SequenceModel(Face, nn.Module):
                 f"the context's summary has width {x.summary.shape[-1]}, its aligned features {got}; the model is "
                 f"conditioned on {needs}."
             )
+        scales = 0 if x.scale is None else x.scale.shape[-1]
+        if scales != getattr(self.context, "scale_width", 0):
+            raise ValueError(f"the context holds {scales} scales of a series; pass what {self.context} takes.")
         width = 0 if x.source is None else x.source.shape[-1]
         if attends(self.recurrence) and width != self._source:
             raise ValueError(f"the context's source has width {width}, the model attends to {self._source}. Encode x.")

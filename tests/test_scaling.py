@@ -139,6 +139,12 @@ def test_a_constant_series_is_named():
         one.log_prob(flat, torch.tensor([[[1.0], [1.0]], [[2.0], [0.0]]]))
 
 
+def test_a_context_without_scales_is_refused():
+    one = model(ps.Reals(1), *GAUSSIAN[1:], ps.SeriesScale(1), ps.PerSeries())
+    with pytest.raises(ValueError, match="0 scales"):
+        one.log_prob(ps.Sequences.of([[[1.0]]]), ps.Context.none(1))
+
+
 def test_a_negative_value_under_a_logarithm_is_named():
     one, _ = scaled(ps.Log())
     with pytest.raises(ValueError, match=r"sequence 1, position 0: .*scaling"):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +39,16 @@ class Settings:
     size: int = 64
     lags: tuple[int, ...] = (1, 2, 3, 23, 24, 25, 47, 48, 49, 167, 168, 169)
     df: float = 5.0
-    centre: bool = True
-    categories: bool = False
+    centre: bool = False
+    categories: bool = True
     dropout: float = 0.1
-    epochs: int = 40
+    epochs: int = 25
     batch_size: int = 8
     learning_rate: float = 4e-3
     average: float = 0.99
+
+
+SMOKE = Settings(size=8, lags=(1, 24), epochs=1, batch_size=3)
 
 
 @dataclass(frozen=True)
@@ -165,12 +171,23 @@ def draw(data: Series, found: ps.Forecast, folder: Path) -> None:
 
 def run(data: Series, settings: Settings, seed: int, paths: int) -> tuple[dict[str, Any], ps.Forecast]:
     """One fitted model, judged."""
+    torch.set_num_threads(1)
     one = Forecaster(data, settings, seed)
     fitted = one.fit()
     found, seconds = one.forecast(paths)
     row = {"seed": seed, **judged(found, data), "one_step_nats": one.one_step(), **fitted, "forecast_seconds": seconds}
     print(f"seed {seed}: {row['mean_quantile_loss']:.4f}, {row['fit_seconds']:.0f} s", flush=True)
     return row, found
+
+
+def every_seed(
+    data: Series, settings: Settings, seeds: list[int], paths: int, workers: int
+) -> list[tuple[dict[str, Any], ps.Forecast]]:
+    """One run for each seed."""
+    if workers == 1:
+        return [run(data, settings, seed, paths) for seed in seeds]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        return list(pool.map(partial(run, data, settings, paths=paths), seeds))
 
 
 def show(results: dict[str, Any]) -> str:
@@ -189,18 +206,14 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="made-up series, seconds, into a temporary folder")
     parser.add_argument("--validation", action="store_true", help="judge on the last two days of the training part")
     parser.add_argument("--seeds", type=list[int], default=[0, 1, 2])
-    parser.add_argument("--paths", type=int, default=200)
+    parser.add_argument("--paths", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=1, help="seeds that are run at a time, one thread each")
     parser.add_class_arguments(Settings, "settings")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    settings = (
-        Settings(size=8, lags=(1, 24), epochs=1, batch_size=3)
-        if options.smoke
-        else Settings(**options.settings.as_dict())
-    )
+    settings = SMOKE if options.smoke else Settings(**options.settings.as_dict())
     data = made_up() if options.smoke else m4("validation" if options.validation else "test")
     paths, seeds = (10, [0]) if options.smoke else (options.paths, options.seeds)
-    rows, fans = zip(*(run(data, settings, seed, paths) for seed in seeds), strict=True)
+    rows, fans = zip(*every_seed(data, settings, seeds, paths, options.workers), strict=True)
     losses = sorted(row["mean_quantile_loss"] for row in rows)
     results = {"question": __doc__, "settings": asdict(settings), "paths": paths, "published": PUBLISHED,
                "naive": judged(naive(data), data), "runs": list(rows), "median": losses[len(losses) // 2],

@@ -19,6 +19,9 @@ from probseq.randomness import Seed, seeded
 from probseq.sequences import Sequences
 from probseq.tree import cat
 
+PATHS = 1 << 13
+"""Paths that go on together: each has its own copy of the context, a sequence x among it."""
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -87,11 +90,13 @@ def forecast(
     state = read_each(model, check(model, history), context)
     _check_horizon(model, state, horizon)
     rows = torch.arange(state.batch, device=state.features.device).repeat_interleave(num_samples)
-    settle = getattr(model, "settle", None)
+    settle, over = getattr(model, "settle", None), torch.zeros(len(rows), dtype=torch.bool)
     with seeded(generator, state.features.device):
-        state = state.select(rows) if settle is None else settle(state, rows)
-        drawn = ancestral(model, state, horizon, torch.zeros(len(rows), dtype=torch.bool))
-    paths = drawn.dense(horizon)
+        pieces = [
+            ancestral(model, state.select(some) if settle is None else settle(state, some), horizon, over[: len(some)])
+            for some in rows.split(PATHS)
+        ]
+    paths = torch.cat([piece.dense(horizon) for piece in pieces])
     return Forecast(paths.reshape(len(history), num_samples, *paths.shape[1:]))
 
 
