@@ -14,7 +14,7 @@ import probseq as ps
 from experiments.pronounce.models import Settings, Task, load, measure, perform_all
 from experiments.report import destination, table, write
 
-FULL = Settings(size=256, dropout=0.15, epochs=40, batch_size=32, learning_rate=3e-3)
+FULL = Settings(size=256, dropout=0.4, epochs=50, batch_size=32, learning_rate=3e-3, smoothing=0.1, best=False)
 SMOKE = Settings(size=16, dim=8, epochs=1)
 PUBLISHED = {
     "arm": 14.67, "bul": 31.11, "dut": 16.44, "fre": 6.22, "gre": 18.89, "hin": 6.67, "ice": 10.00, "jpn": 7.56,

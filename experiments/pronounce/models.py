@@ -40,6 +40,8 @@ class Settings:
         attention: as in `recipes.seq2seq`; None is the fixed context C.
         smoothing: the share of label smoothing.
         average: the decay of the moving average of the weights, or None.
+        best: whether the weights are kept of the epoch of highest likelihood on the validation words, or the last.
+            Words go on being got right after the likelihood has begun to fall.
     """
 
     size: int = 256
@@ -52,6 +54,7 @@ class Settings:
     learning_rate: float = 3e-3
     smoothing: float = 0.0
     average: float | None = None
+    best: bool = True
 
     def without_attention(self) -> Settings:
         """The same with the fixed context C."""
@@ -68,10 +71,10 @@ def assemble(data: Pronunciations, settings: Settings, seed: int) -> ps.Sequence
 
 
 def train(model: ps.SequenceModel, data: Pronunciations, settings: Settings, seed: int) -> dict[str, Any]:
-    """Maximise the likelihood, with smoothed labels; the weights are those of the epoch of highest likelihood."""
+    """Maximise the likelihood, with smoothed labels."""
     begin = time.perf_counter()
     outcome = ps.fit(
-        model, tuple(data.train), tuple(data.validation), objective=ps.LabelSmoothing(settings.smoothing),
+        model, tuple(data.train), tuple(data.validation) if settings.best else None, objective=ps.LabelSmoothing(settings.smoothing),
         max_epochs=settings.epochs, batch_tokens=None, batch_size=settings.batch_size, bucket=False, schedule="cosine",
         learning_rate=settings.learning_rate, warmup_steps=100, average=settings.average, seed=seed,
         accelerator="cpu", progress=False,
