@@ -81,7 +81,7 @@ def show(results: dict[str, Any]) -> str:
         test = row["test"]
         rows.append([
             NAMES[name], row["parameters"], test["wer"]["value"], test["per"]["value"], test["nats_per_word"]["value"],
-            test["calibration"]["error"]["value"], test["calibration"]["chance"], row["fit_seconds"],
+            test["calibration"]["error"]["value"], test["calibration"]["chance"], row["processor_seconds"],
         ])  # fmt: skip
     head = ["test", "parameters", "WER %", "PER %", "nats/word", "calibration error", "by chance", "seconds"]
     pairs = zip(*(results["models"][name]["by_length"] for name in NAMES), strict=True)
