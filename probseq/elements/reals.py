@@ -56,7 +56,12 @@ class Reals(Space):
         y = y.to(dtype=dtype).filled(0)
         if not bool(torch.isfinite(y.values).all()):
             bad = ~torch.isfinite(y.values).all(-1)
-            refuse(y, bad, "finite numbers", "Correct ±∞; where NaN is a missing value, infill() scores and MissingValues() trains.")
+            refuse(
+                y,
+                bad,
+                "finite numbers",
+                "Correct ±∞; where NaN is a missing value, infill() scores and MissingValues() trains.",
+            )
         return self._supported(y)
 
 
