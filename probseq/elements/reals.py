@@ -60,7 +60,7 @@ class Reals(Space):
                 y,
                 bad,
                 "finite numbers",
-                "Correct ±∞; where NaN is a missing value, infill() scores and MissingValues() trains.",
+                "Missing values (NaN) are for infill() and MissingValues().",
             )
         return self._supported(y)
 
