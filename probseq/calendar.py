@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,8 +15,7 @@ def cycles(times: Any, periods: Sequence[float] = (24, 168)) -> Float[Tensor, "*
     """cos and sin of 2π · time / period for each period: covariates for `Aligned(Reals(2 · periods))`.
 
     Args:
-        times: numbers of any shape, such as the count of steps; or numpy's datetime64, which are taken as hours since
-            1970-01-01 00:00, a Thursday.
+        times: numbers of any shape, such as the count of steps. For time stamps see `datasets.calendar`.
         periods: in the units of `times`: for hours 24 is a day, 168 a week, 8766 a year.
 
     Raises:
@@ -28,11 +26,7 @@ def cycles(times: Any, periods: Sequence[float] = (24, 168)) -> Float[Tensor, "*
     """
     if not periods or min(periods) <= 0:
         raise ValueError(f"cycles() needs periods above 0, as (24, 168) for hours; got {periods}.")
-    given = np.asarray(times)
-    if np.issubdtype(given.dtype, np.datetime64):
-        given = (given - np.datetime64(0, "s")) / np.timedelta64(1, "h")
-    # Hours since 1970 have more digits than float32.
-    angle = torch.as_tensor(given, dtype=torch.float64).unsqueeze(-1) * (
+    angle = torch.as_tensor(times, dtype=torch.float64).unsqueeze(-1) * (
         2 * math.pi / torch.tensor(list(periods), dtype=torch.float64)
     )
     return torch.stack([angle.cos(), angle.sin()], -1).flatten(-2).to(torch.get_default_dtype())
