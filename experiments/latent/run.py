@@ -143,7 +143,11 @@ def study(name: str, data: Texts, size: Size, seed: int) -> dict[str, Any]:
     length = max(int(part.lengths.max()) for part in (y, validation, test)) + 1
     pyro.set_rng_seed(seed)
     plain = assemble(decoders(size)[name], symbols)
-    ps.fit(plain, y, validation, max_epochs=size.epochs, batch_size=128, learning_rate=2e-3, seed=seed, progress=False)
+    # Batches as the other's: of names of any lengths.
+    ps.fit(
+        plain, y, validation, max_epochs=size.epochs, batch_size=128, batch_tokens=None, bucket=False,
+        learning_rate=2e-3, seed=seed, progress=False,
+    )  # fmt: skip
     with torch.no_grad():
         own = float(-plain.log_prob(test).sum() / int(test.decisions.sum()))
     latent = Latent(decoders(size)[name], symbols, size, length)

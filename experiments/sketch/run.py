@@ -31,6 +31,9 @@ UNITS = 100.0
 FLOOR = 0.5 / UNITS
 """No deviation goes below half a unit of the canvas: moves are whole numbers, and no finer law of them is known."""
 
+LONGEST = 88
+"""Points of the longest drawing."""
+
 ELEMENT = ps.Record((ps.Reals(2), ps.Tokens(2, dim=4)))
 GAUSSIAN = ps.Gaussian(covariance="full", min_scale=FLOOR)
 COLOURS = ("#1b2a41", "#8d2b0b")
@@ -38,20 +41,15 @@ COLOURS = ("#1b2a41", "#8d2b0b")
 
 @dataclass(frozen=True)
 class Size:
-    """How long is trained, on how wide a network, and how much is drawn.
-
-    Args:
-        lengths: sequences from which the law of the length is estimated.
-    """
+    """How long is trained, and how wide the networks and the mixture are."""
 
     epochs: int
     width: int
     components: int
-    lengths: int
 
 
-FULL = Size(epochs=12, width=128, components=20, lengths=512)
-SMOKE = Size(epochs=1, width=16, components=3, lengths=16)
+FULL = Size(epochs=16, width=192, components=20)
+SMOKE = Size(epochs=1, width=16, components=3)
 
 
 def models(size: Size) -> dict[str, tuple[Any, Any]]:
@@ -85,10 +83,10 @@ def fit(parts: tuple[Any, Any], data: Drawings, size: Size, seed: int) -> tuple[
     """A fitted model, and what its training came to."""
     torch.manual_seed(seed)
     (recurrence, likelihood), begin = parts, time.process_time()
-    model = ps.SequenceModel(ELEMENT, recurrence, likelihood, ps.BernoulliStop())
+    model = ps.SequenceModel(ELEMENT, recurrence, likelihood, ps.PlannedLength(LONGEST))
     outcome = ps.fit(
         model, scaled(data.train), scaled(data.validation), max_epochs=size.epochs, batch_size=64, batch_tokens=None,
-        learning_rate=3e-3, schedule="cosine", seed=seed, progress=False,
+        bucket=False, learning_rate=3e-3, schedule="cosine", seed=seed, progress=False,
     )  # fmt: skip
     return model, {
         "weights": sum(parameter.numel() for parameter in model.parameters()),
@@ -112,23 +110,21 @@ def pieces(y: ps.Sequences, rows: int = 250) -> list[ps.Sequences]:
     return [y.select(index) for index in torch.arange(len(y)).split(rows)]
 
 
-def lengths(model: Any, held_out: ps.Sequences, size: Size) -> tuple[dict[str, float], Tensor]:
+@torch.no_grad()
+def lengths(model: Any, held_out: ps.Sequences) -> tuple[dict[str, float], Tensor]:
     """How far the model's law of the length is from held-out drawings, by Kolmogorov and Smirnov; and the law."""
-    longest = 2 * int(held_out.lengths.max())
-    law = ps.lengths(model, longest, num_samples=size.lengths, generator=0)
-    below = 1 - law.survival[0, 1:]
-    test: Any = stats.ks_1samp(
-        held_out.lengths.numpy(), lambda t: below.numpy()[np.asarray(t, dtype=int).clip(0, longest)]
-    )
-    row = {"length": float(law.mean[0]), "length_distance": float(test.statistic), "length_p": float(test.pvalue)}
-    return row, law.pmf[0]
+    law = model.stop.log_pmf(model.encode(None))[0].exp().double()
+    below = law.cumsum(0).numpy()
+    test: Any = stats.ks_1samp(held_out.lengths.numpy(), lambda t: below[np.asarray(t, dtype=int).clip(0, LONGEST)])
+    mean = float(law @ torch.arange(LONGEST + 1).double())
+    return {"length": mean, "length_distance": float(test.statistic), "length_p": float(test.pvalue)}, law
 
 
-def examine(name: str, model: Any, data: Drawings, size: Size) -> tuple[dict[str, Any], Tensor]:
+def examine(name: str, model: Any, data: Drawings) -> tuple[dict[str, Any], Tensor]:
     """What is measured of one fitted model on the test drawings."""
     begin = time.process_time()
     (validation, _), (test, error) = nats(model, data.validation), nats(model, data.test)
-    fitted, law = lengths(model, data.test, size)
+    fitted, law = lengths(model, data.test)
     print(f"{name}: {test:.3f} nats a point, {time.process_time() - begin:.0f} s", flush=True)
     return {"validation_nats": validation, "nats": test, "error": error, **fitted}, law
 
@@ -172,12 +168,11 @@ def draw_samples(data: Drawings, drawn: dict[str, ps.Sequences], folder: Path) -
 def draw_lengths(data: Drawings, laws: dict[str, Tensor], folder: Path) -> None:
     """The number of points of test drawings, and its law under each model."""
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    longest = int(data.test.lengths.max()) + 20
-    count = torch.bincount(data.test.lengths, minlength=longest)[:longest] / len(data.test)
-    axis.bar(range(longest), count.numpy(), color="0.8", width=1.0, label="test drawings")
+    count = torch.bincount(data.test.lengths, minlength=LONGEST + 1) / len(data.test)
+    axis.bar(range(LONGEST + 1), count.numpy(), color="0.8", width=1.0, label="test drawings")
     for name, law in laws.items():
-        axis.plot(law[:longest].numpy(), label=name)
-    axis.set(xlabel="points", ylabel="share", xlim=(0, longest))
+        axis.plot(law.numpy(), label=name)
+    axis.set(xlabel="points", ylabel="share", xlim=(0, LONGEST))
     axis.legend(frameon=False)
     figure.savefig(folder / "lengths.png", dpi=90)
     plt.close(figure)
@@ -202,9 +197,9 @@ def main() -> None:
     results, drawn, laws = {}, {}, {}
     for name, parts in models(size).items():
         model, trained = fit(parts, data, size, arguments.seed)
-        row, laws[name] = examine(name, model, data, size)
+        row, laws[name] = examine(name, model, data)
         results[name] = row | trained
-        drawn[name] = model.sample(48, max_length=200, generator=arguments.seed)
+        drawn[name] = model.sample(48, generator=arguments.seed)
     folder = destination(__file__, arguments.smoke)
     draw_samples(data, drawn, folder)
     draw_lengths(data, laws, folder)

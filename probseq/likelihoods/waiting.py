@@ -14,7 +14,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from probseq.likelihoods.base import LikelihoodPart, require_vector
+from probseq.likelihoods.base import LikelihoodPart, floored, require_vector
 from probseq.nextstep import NextStep
 from probseq.numerics import log_sum
 from probseq.part import require
@@ -99,7 +99,7 @@ class Waiting(LikelihoodPart):
     def forward(self, features: Float[Tensor, "*b h"]) -> _WaitingLaw:
         logits, loc, raw = self.raw(features).split(self.widths, -1)
         log_weights = logits.log_softmax(-1) if self.widths[0] else torch.zeros_like(loc)
-        scale = self.min_scale + F.softplus(raw + math.log(math.e - 1)) if self.widths[2] else torch.ones_like(loc)
+        scale = floored(raw, self.min_scale) if self.widths[2] else torch.ones_like(loc)
         return _WaitingLaw(NOISES[self.family], log_weights, loc, scale)
 
     def within(self, features: Float[Tensor, "*b h"], rest: Float[Tensor, "*b"]) -> NextStep:
