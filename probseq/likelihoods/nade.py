@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from probseq.likelihoods.base import LikelihoodPart
+from probseq.likelihoods.base import LikelihoodPart, floored
 from probseq.numerics import at_least_float32
 from probseq.part import require
 from probseq.protocols import Element
@@ -89,12 +89,12 @@ class NADE(LikelihoodPart):
             self.each = _Reals(self.size, order, self.components, self.min_scale)
         self.project = nn.Linear(features, self.size + dim * self.each.width)
 
-    def forward(self, features: Float[Tensor, "*b h"]) -> Chained:
+    def forward(self, features: Float[Tensor, "*b h"]) -> Joint:
         hidden, visible = self.raw(features).tensor_split([self.size], -1)
-        return Chained(self.each, hidden, visible.unflatten(-1, (-1, self.each.width)))
+        return Joint(self.each, hidden, visible.unflatten(-1, (-1, self.each.width)))
 
 
-class Chained(dist.TorchDistribution):
+class Joint(dist.TorchDistribution):
     """∏ⱼ P(yⱼ | y₍<ⱼ₎), as `NADE` has it.
 
     Shapes:
@@ -136,9 +136,9 @@ class Chained(dist.TorchDistribution):
             total = total + each.enter(drawn[-1], at).squeeze(-2)
         return torch.cat(drawn, -1)[..., self.each.back]
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Chained:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Joint:
         shape = torch.Size(batch_shape)
-        return Chained(self.each, self.hidden.expand(*shape, -1), self.visible.expand(*shape, -1, -1))
+        return Joint(self.each, self.hidden.expand(*shape, -1), self.visible.expand(*shape, -1, -1))
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Every value, (v, *b, d), or (v, 1, …, d).
@@ -231,7 +231,7 @@ class _Reals(_Dimensions):
 
     def law(self, raw: Float[Tensor, "*b d p"], at: slice = slice(None)) -> Any:
         loc, scale, logits = raw.split([self.components, self.components, self.components - 1], -1)
-        scale = self.min_scale + F.softplus(scale + math.log(math.e - 1))
+        scale = floored(scale, self.min_scale)
         mixing = dist.Categorical(logits=F.pad(logits, (1, 0)), validate_args=False)
         return dist.MixtureSameFamily(mixing, dist.Normal(loc, scale, validate_args=False), validate_args=False)
 
