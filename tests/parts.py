@@ -181,7 +181,7 @@ SCALINGS = {
 }
 
 
-def model(element, recurrence, likelihood, stop, context=None, scaling=None, seed=0):
+def model(element, recurrence, likelihood, stop, context=None, seed=0, scaling=None):
     """A model in float64 whose laws are far from uniform, so that a wrong factor shows."""
     torch.manual_seed(seed)
     made = ps.SequenceModel(element, recurrence, likelihood, stop, context, scaling).double()
@@ -341,4 +341,4 @@ CONTINUOUS = {name: parts for name, parts in TABLE.items() if name not in ENUMER
 def build(parts, batch):
     """The model of a row of the table, and what it is conditioned on."""
     context = parts[4] if len(parts) > 4 else None
-    return model(*parts), x(context, batch)
+    return model(*parts[:5], scaling=parts[5] if len(parts) > 5 else None), x(context, batch)

@@ -16,7 +16,7 @@ Y = ps.Sequences.of([[[1.0, 200.0], [4.0, 100.0], [2.0, 90.0]], [[3.0, 150.0]], 
 
 def scaled(scaling, context=None, parts=GAUSSIAN):
     """A model, and the same one without its scaling."""
-    return model(*parts, context, scaling), model(*parts)
+    return model(*parts, context, scaling=scaling), model(*parts)
 
 
 def mapped(y, function):
@@ -76,7 +76,7 @@ def test_values_of_any_size_have_finite_scores_and_gradients(dtype, size):
 
 
 def test_a_positive_law_integrates_to_one():
-    one = model(ps.Reals(1), ps.GRU(3), ps.Gaussian(), ps.FixedLength(2), None, (ps.Log(1.0), ps.Affine(0.2, 0.7)))
+    one = model(ps.Reals(1), ps.GRU(3), ps.Gaussian(), ps.FixedLength(2), scaling=(ps.Log(1.0), ps.Affine(0.2, 0.7)))
     state = one.extend(one.start(None), torch.tensor([[[2.0]]], dtype=torch.float64))[1]
     law = one.emit(state.features, state.position, state.context).element
     u = torch.linspace(-30, 25, 20_001, dtype=torch.float64)
@@ -134,13 +134,13 @@ def test_a_constant_series_is_named():
         ps.SeriesScale.of(ps.Sequences.of([[[1.0]], [[torch.nan]]]), floor=1.0)
     with pytest.raises(ValueError, match="dimension 0 of the data is constant"):
         ps.Affine.of(flat.select([1]))
-    one = model(ps.Reals(1), *GAUSSIAN[1:], ps.SeriesScale(1), ps.PerSeries())
+    one = model(ps.Reals(1), *GAUSSIAN[1:], ps.SeriesScale(1), scaling=ps.PerSeries())
     with pytest.raises(ValueError, match=r"series 1 .*scale \[0.0\]"):
         one.log_prob(flat, torch.tensor([[[1.0], [1.0]], [[2.0], [0.0]]]))
 
 
 def test_a_context_without_scales_is_refused():
-    one = model(ps.Reals(1), *GAUSSIAN[1:], ps.SeriesScale(1), ps.PerSeries())
+    one = model(ps.Reals(1), *GAUSSIAN[1:], ps.SeriesScale(1), scaling=ps.PerSeries())
     with pytest.raises(ValueError, match="0 scales"):
         one.log_prob(ps.Sequences.of([[[1.0]]]), ps.Context.none(1))
 
