@@ -28,7 +28,8 @@ class Record(Space):
     Raises:
         ValueError: no members, or one that is no element of at most one axis.
 
-    >>> Record((Reals(2), Tokens(3))).conform(Sequences.of([[[0.5, -1.0, 2.0]]])).values.tolist()
+    >>> import probseq as ps
+    >>> Record((ps.Reals(2), ps.Tokens(3))).conform(Sequences.of([[[0.5, -1.0, 2.0]]])).values.tolist()
     [[[0.5, -1.0, 2.0]]]
     """
 
