@@ -42,7 +42,7 @@ class Settings:
     centre: bool = False
     categories: bool = True
     dropout: float = 0.1
-    epochs: int = 25
+    epochs: int = 40
     batch_size: int = 8
     learning_rate: float = 4e-3
     average: float = 0.99
