@@ -64,7 +64,7 @@ class Settings:
 
 FULL: dict[str, Settings] = {
     "JSB": Settings(300, 0.2, 0.5, 200, epochs=30, batch_size=4, learning_rate=6e-3, average=0.99),
-    "Nottingham": Settings(200, 0.1, 0.1, 100, epochs=5, batch_size=4, learning_rate=6e-3, average=0.99),
+    "Nottingham": Settings(200, 0.1, 0.2, 100, epochs=20, batch_size=4, learning_rate=6e-3, average=0.995),
 }
 SMOKE = Settings(16, 0.1, 0.3, 8, epochs=1, batch_size=8, learning_rate=6e-3, average=0.9, pieces=3)
 
