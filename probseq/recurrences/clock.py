@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probseq.context import Context
-from probseq.part import Part, advance, attends, begun, build_recurrence, prepared, require
+from probseq.part import advance, begun, build_recurrence
+from probseq.recurrences.wrapping import Wrapping
 from probseq.structure import INPUT, OUTPUT, Links, Place, recurrence_links
 
 
 @dataclass(eq=False, repr=False)
-class Clock(Part):
+class Clock(Wrapping):
     """A recurrence over events, whose first input is the time τ since the last one.
 
     The elapsed time, the sum of all τ read, stands last among the features, where the stop law `Window` finds it. The
@@ -32,37 +33,11 @@ class Clock(Part):
         ValueError: no recurrence.
     """
 
-    recurrence: Any
-
-    kind: ClassVar[str] = "recurrence"
     clocked: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        inner = self.recurrence
-        require(
-            isinstance(inner, Part) and inner.kind == "recurrence",
-            f"Clock needs a recurrence part such as LSTM(32); got {inner!r}.",
-        )
 
     @property
     def features(self) -> int:
         return self.recurrence.features + 1
-
-    @property
-    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return self.recurrence.memory_shapes
-
-    @property
-    def max_length(self) -> int | None:
-        return getattr(self.recurrence, "max_length", None)
-
-    @property
-    def attends(self) -> bool:
-        return attends(self.recurrence)
-
-    def prepare(self, context: Context) -> Any:
-        """What the recurrence makes of the source."""
-        return prepared(self.recurrence, context)
 
     def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, Tensor, Tensor]:
         """The memory of the recurrence, the elapsed time (b,), and whether anything was read (b,)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from probseq.context import Context
 from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound, prepared, require
+from probseq.recurrences.wrapping import Wrapping
 from probseq.structure import INPUT, OUTPUT, SOURCE, Links, Place, nested, recurrence_links
 
 
@@ -40,7 +41,10 @@ class Stack(Part):
     def __post_init__(self) -> None:
         self.members = tuple(self.members)
         for member in self.members:
-            _require_recurrence("Stack", member)
+            require(
+                isinstance(member, Part) and member.kind == "recurrence",
+                f"Stack needs recurrence parts such as LSTM(32); got {member!r}.",
+            )
         require(bool(self.members), "Stack needs one recurrence at least; got none.")
         self.stacked = nn.ModuleList(self.members)
 
@@ -54,7 +58,8 @@ class Stack(Part):
 
     @property
     def max_length(self) -> int | None:
-        return min((n for n in map(_max_length, self.members) if n is not None), default=None)
+        longest = (getattr(member, "max_length", None) for member in self.members)
+        return min((n for n in longest if n is not None), default=None)
 
     @property
     def copies(self) -> int | None:
@@ -112,7 +117,7 @@ class Stack(Part):
 
 
 @dataclass(eq=False, repr=False)
-class Positional(Part):
+class Positional(Wrapping):
     """A recurrence that also reads which element comes next: conditionals that may differ from step to step.
 
     A recurrent network shares its parameters over time, which supposes that the conditionals are stationary
@@ -131,14 +136,11 @@ class Positional(Part):
         ValueError: no recurrence, or positions or dim below 1.
     """
 
-    recurrence: Any
     positions: int
     dim: int = 16
 
-    kind: ClassVar[str] = "recurrence"
-
     def __post_init__(self) -> None:
-        _require_recurrence("Positional", self.recurrence)
+        super().__post_init__()
         require(
             self.positions >= 1 and self.dim >= 1,
             f"Positional needs positions ≥ 1 and dim ≥ 1; got {self.positions}, {self.dim}.",
@@ -149,14 +151,6 @@ class Positional(Part):
         return self.recurrence.features
 
     @property
-    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return self.recurrence.memory_shapes
-
-    @property
-    def max_length(self) -> int | None:
-        return _max_length(self.recurrence)
-
-    @property
     def copies(self) -> int | None:
         return getattr(self.recurrence, "copies", None)
 
@@ -164,14 +158,6 @@ class Positional(Part):
         """The memory of the recurrence, and how many inputs were read, (b,)."""
         counter = torch.zeros(batch, dtype=torch.int64, device=self.embedding.weight.device)
         return begun(self.recurrence, memory, batch), counter
-
-    @property
-    def attends(self) -> bool:
-        return attends(self.recurrence)
-
-    def prepare(self, context: Context) -> Any:
-        """What the recurrence makes of the source."""
-        return prepared(self.recurrence, context)
 
     def feature_bound(self, start: float) -> float:
         """That of the recurrence."""
@@ -193,14 +179,3 @@ class Positional(Part):
         place = self.embedding(position.clamp(max=self.positions - 1))
         features, own = advance(self.recurrence, torch.cat([inputs, place], -1), own, context)
         return features, (own, counter + inputs.shape[1])
-
-
-def _max_length(recurrence: Any) -> int | None:
-    return getattr(recurrence, "max_length", None)
-
-
-def _require_recurrence(name: str, part: Any) -> None:
-    require(
-        isinstance(part, Part) and part.kind == "recurrence",
-        f"{name} needs recurrence parts such as LSTM(32); got {part!r}.",
-    )

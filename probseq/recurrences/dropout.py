@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from probseq.context import Context
-from probseq.part import Part, advance, attends, begun, build_recurrence, feature_bound, prepared, require
+from probseq.part import advance, begun, build_recurrence, feature_bound, require
+from probseq.recurrences.wrapping import Wrapping
 from probseq.structure import Links, recurrence_links
 
 
 @dataclass(eq=False, repr=False)
-class SharedDropout(Part):
+class SharedDropout(Wrapping):
     """A recurrence whose inputs and features are dropped in training, the same ones at every step of a sequence.
 
     h = r(x ∘ m) ∘ m′, with masks m and m′ drawn once for each sequence, of entries 0 with the given probability and
@@ -36,18 +37,12 @@ class SharedDropout(Part):
         ValueError: no recurrence, a share outside [0, 1), or features to drop among which are the weights to copy by.
     """
 
-    recurrence: Any
     before: float = 0.0
     after: float = 0.0
 
-    kind: ClassVar[str] = "recurrence"
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         inner = self.recurrence
-        require(
-            isinstance(inner, Part) and inner.kind == "recurrence",
-            f"SharedDropout needs a recurrence part such as LSTM(32); got {inner!r}.",
-        )
         for name, share in (("before", self.before), ("after", self.after)):
             require(0 <= share < 1, f"SharedDropout needs {name} in [0, 1); got {share}.")
         require(
@@ -59,22 +54,6 @@ class SharedDropout(Part):
     @property
     def features(self) -> int:
         return self.recurrence.features
-
-    @property
-    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return self.recurrence.memory_shapes
-
-    @property
-    def max_length(self) -> int | None:
-        return getattr(self.recurrence, "max_length", None)
-
-    @property
-    def attends(self) -> bool:
-        return attends(self.recurrence)
-
-    def prepare(self, context: Context) -> Any:
-        """What the recurrence makes of the source."""
-        return prepared(self.recurrence, context)
 
     @property
     def copies(self) -> int | None:

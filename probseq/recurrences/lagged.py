@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from probseq.context import Context
-from probseq.part import Part, advance, attends, begun, build_recurrence, prepared, require
+from probseq.part import advance, begun, build_recurrence, require
+from probseq.recurrences.wrapping import Wrapping
 from probseq.structure import INPUT, OUTPUT, SOURCE, Links, Place, nested, recurrence_links
 
 
 @dataclass(eq=False, repr=False)
-class Lagged(Part):
+class Lagged(Wrapping):
     """A recurrence that reads yₜ₋ₗ too, for chosen lags l, and whose features hold them beside its own.
 
     Seasons are then as near as yesterday, and by the features the likelihood sees them in a linear map: the seasonal
@@ -35,18 +36,12 @@ class Lagged(Part):
         ValueError: no recurrence, lags that are not different numbers from 1 on, dim below 1 or above the inputs.
     """
 
-    recurrence: Any
     lags: tuple[int, ...]
     dim: int = 1
 
-    kind: ClassVar[str] = "recurrence"
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.lags = tuple(self.lags)
-        require(
-            isinstance(self.recurrence, Part) and self.recurrence.kind == "recurrence",
-            f"Lagged needs a recurrence part such as LSTM(32); got {self.recurrence!r}.",
-        )
         require(
             bool(self.lags) and min(self.lags) >= 1 and len(set(self.lags)) == len(self.lags) and self.dim >= 1,
             f"Lagged needs different lags ≥ 1, as (1, 24), and dim ≥ 1; got {self.lags} and {self.dim}.",
@@ -57,24 +52,8 @@ class Lagged(Part):
         return len(self.lags) * (self.dim + 1) + self.recurrence.features
 
     @property
-    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return self.recurrence.memory_shapes
-
-    @property
-    def max_length(self) -> int | None:
-        return getattr(self.recurrence, "max_length", None)
-
-    @property
     def copies(self) -> int | None:
         return getattr(self.recurrence, "copies", None)
-
-    @property
-    def attends(self) -> bool:
-        return attends(self.recurrence)
-
-    def prepare(self, context: Context) -> Any:
-        """What the recurrence makes of the source."""
-        return prepared(self.recurrence, context)
 
     def begin(self, memory: tuple[Tensor, ...], batch: int) -> tuple[Any, Tensor]:
         """The memory of the recurrence, and inputs that were not there, with their marks."""
