@@ -165,6 +165,16 @@ def test_cycles_repeat_after_their_period():
         ps.cycles(hours, (0,))
 
 
+def test_symbols_have_paths_and_no_numbers():
+    model = ps.recipes.language_model(3, size=4)
+    found = ps.forecast(model, ps.Sequences.of([[1, 2], [0]], ended=False), 4, num_samples=3, generator=0)
+    assert found.paths.shape == (2, 3, 4)
+    scores = (lambda: found.mean, lambda: found.quantiles([0.5]), lambda: ps.forecast_scores(found, torch.zeros(2, 4)))
+    for ask in scores:
+        with pytest.raises(ValueError, match="a forecast of symbols"):
+            ask()
+
+
 def test_what_cannot_be_forecast_is_refused(found):
     with pytest.raises(ValueError, match="history 1 has ended"):
         ps.forecast(AR, ps.Sequences(HISTORY.values, HISTORY.lengths, [False, True]), 2)

@@ -57,12 +57,12 @@ def forecast_scores(
         intervals: probabilities of the central intervals whose coverage is counted.
 
     Raises:
-        ValueError: shapes that differ, paths that end before the horizon, fewer than two paths, nothing known, or a
-            level outside (0, 1).
+        ValueError: shapes that differ, paths that end before the horizon, fewer than two paths, nothing known, a level
+            outside (0, 1), or paths of symbols.
         ModuleNotFoundError: scoringrules is not installed.
     """
     rules = importlib.import_module("scoringrules")
-    paths, y = forecast.paths.double().flatten(2).cpu(), actual.double().flatten(1).cpu()
+    paths, y = forecast.numbers.double().flatten(2).cpu(), actual.double().flatten(1).cpu()
     _check(paths, y, (*levels, *intervals))
     known = ~torch.isnan(y)
     whole = known.all(1)

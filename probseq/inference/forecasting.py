@@ -35,17 +35,35 @@ class Forecast:
     paths: Tensor
 
     @property
+    def numbers(self) -> Float[Tensor, "b s t *e"]:
+        """The paths, if they are of reals.
+
+        Raises:
+            ValueError: paths of symbols, of which there are no means and quantiles.
+        """
+        if not self.paths.is_floating_point():
+            raise ValueError(
+                f"a forecast of symbols ({self.paths.dtype}) has no means, quantiles or scores of numbers. Count its "
+                "paths, or ask query()."
+            )
+        return self.paths
+
+    @property
     def mean(self) -> Float[Tensor, "b t *e"]:
-        """At each step the mean over the paths that reach it."""
-        return self.paths.nanmean(1)
+        """At each step the mean over the paths that reach it.
+
+        Raises:
+            ValueError: paths of symbols.
+        """
+        return self.numbers.nanmean(1)
 
     def quantiles(self, levels: Sequence[float]) -> Float[Tensor, "b q t *e"]:
         """At each step the quantiles, interpolated, over the paths that reach it.
 
         Raises:
-            ValueError: a level outside [0, 1].
+            ValueError: a level outside [0, 1], or paths of symbols.
         """
-        wanted = torch.as_tensor(levels, dtype=self.paths.dtype, device=self.paths.device)
+        wanted = torch.as_tensor(levels, dtype=self.numbers.dtype, device=self.paths.device)
         if not wanted.ndim or not bool(((wanted >= 0) & (wanted <= 1)).all()):
             raise ValueError(f"quantiles() takes levels in [0, 1], as [0.1, 0.5, 0.9]; got {levels}.")
         return torch.nanquantile(self.paths, wanted, 1).movedim(0, 1)
