@@ -48,19 +48,15 @@ class Part(nn.Module):
 
     def describe(self) -> str:
         """The expression that makes this part, as `LSTM(size=256, layers=2)`."""
-        shown = (
-            f"{field.name}={_show(getattr(self, field.name))}"
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if getattr(self, field.name) != _default(field)
-        )
+        shown = []
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, make = getattr(self, field.name), field.default_factory
+            if value != (field.default if make is dataclasses.MISSING else make()):
+                shown.append(f"{field.name}={_show(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __repr__(self) -> str:
         return self.describe()
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _fresh(choice: Any) -> Any:

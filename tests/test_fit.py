@@ -102,17 +102,26 @@ class _StopAt(L.Callback):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as Python begins with it, which a shell that runs the tests in the background has ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals need the main thread")
 @pytest.mark.parametrize("step", [0, 3, 4, 5, 6, 7, 8, 9, 15])
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_run_resumes_to_the_bit(tmp_path, step):
-    train, held_out, before = corpus(), corpus(seed=2), signal.getsignal(signal.SIGINT)
+    train, held_out = corpus(), corpus(seed=2)
     once, twice = letters(dropout=0.2), letters(dropout=0.2)
     common = {**quiet, "batch_tokens": 256, "max_epochs": 4}
     ps.fit(once, train, held_out, directory=tmp_path / "a", **common)
     with pytest.raises(KeyboardInterrupt, match="Resume with resume=True"):
         ps.fit(twice, train, held_out, directory=tmp_path / "b", callbacks=[_StopAt(step)], **common)
     assert not twice.training
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed = ps.fit(twice, train, held_out, directory=tmp_path / "b", resume=True, **common)
     assert torch.equal(weights(once), weights(twice))
     assert [e["epoch"] for e in resumed.history] == [0, 1, 2, 3]
