@@ -1,5 +1,7 @@
 """What the parts compute, against other ways to compute it."""
 
+import importlib
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -238,3 +240,19 @@ def test_weights_that_are_not_numbers_are_no_look_ahead():
     with torch.no_grad():
         next(m.recurrence.parameters()).fill_(float("nan"))
     assert m.leak() is None
+
+
+@pytest.mark.parametrize("context", [None, ps.Vector(2)])
+def test_sequences_of_one_past_share_its_state_and_are_drawn_as_without(context, monkeypatch):
+    torch.manual_seed(0)
+    letters = ps.SequenceModel(ps.Tokens(5, 3), ps.GRU(6), ps.Categorical(), ps.EndSymbol(), context).double()
+    x, read = None if context is None else torch.randn(3, 2), []
+    letters.recurrence.register_forward_hook(lambda _, inputs, __: read.append(len(inputs[0])))
+    shared = ps.sample(letters, 200, x, max_length=12, generator=0)
+    rows, read[:] = sum(read), []
+    monkeypatch.setattr(importlib.import_module("probseq.inference.sample"), "SHARED", -1)
+    alone = ps.sample(letters, 200, x, max_length=12, generator=0)
+    assert rows < 0.8 * sum(read)
+    assert torch.equal(shared.values, alone.values)
+    assert torch.equal(shared.lengths, alone.lengths)
+    assert torch.equal(shared.ended, alone.ended)

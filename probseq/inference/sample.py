@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from probseq.context import Context, State
@@ -18,6 +19,9 @@ DEFAULT_MAX_LENGTH = 256
 
 COMPACT_EVERY = {"cpu": 1}
 """Steps between two looks at which sequences are left; 8 on an accelerator, which waits for the host at each look."""
+
+SHARED = 0.75
+"""Sequences of one past share its state while there are at most so many pasts for each sequence."""
 
 
 @torch.no_grad()
@@ -54,6 +58,8 @@ def sample(
     over = certainly_over(model, state.context, max_length).repeat_interleave(num_samples)
     settle = getattr(model, "settle", None)
     with seeded(generator, state.features.device):
+        if _can_share(model, state):
+            return ancestral(model, state, max_length, over, rows)
         state = state.select(rows) if settle is None else settle(state, rows)
         return ancestral(model, state, max_length, over)
 
@@ -84,9 +90,30 @@ def certainly_over(model: Autoregressive, context: Context, length: int) -> Bool
     return over if context.limit is None else over | (length >= context.limit.to("cpu"))
 
 
-def ancestral(model: Autoregressive, state: State, max_length: int, over: Bool[Tensor, " b"]) -> Sequences:
-    """One element at a time; `over`: where an end at `max_length` is no cut."""
-    batch, device = state.batch, state.features.device
+def _can_share(model: Autoregressive, state: State) -> bool:
+    """Whether equal pasts are easily found, and make equal states: not where a length is drawn beforehand for each."""
+    if state.features.device.type != "cpu" or not model.element.discrete or model.element.shape:
+        return False
+    settle = getattr(model, "settle", None)
+    none = torch.arange(0, device=state.features.device)
+    return settle is None or (settle(state, none).context.planned is None) == (state.context.planned is None)
+
+
+def ancestral(
+    model: Autoregressive,
+    state: State,
+    max_length: int,
+    over: Bool[Tensor, " b"],
+    of: Int[Tensor, " b"] | None = None,
+) -> Sequences:
+    """One element at a time.
+
+    Args:
+        over: where an end at `max_length` is no cut.
+        of: the row of `state` that each sequence begins with, shared with those of the same past as long as there are
+            many; None: its own.
+    """
+    batch, device = len(over), state.features.device
     every = COMPACT_EVERY.get(device.type, 8)
     rows = torch.arange(batch, device=device)
     going = torch.ones(batch, dtype=torch.bool, device=device)
@@ -95,7 +122,8 @@ def ancestral(model: Autoregressive, state: State, max_length: int, over: Bool[T
     for position in range(max_length):
         if not len(rows):
             break
-        step = model.emit(state.features, state.position, state.context)
+        seen = state if of is None else replace(state, context=state.context.without_steps(), memory=()).select(of)
+        step = model.emit(seen.features, seen.position, seen.context)
         going &= torch.rand_like(step.log_stop).log() >= step.log_stop
         y = step.element.sample()
         column = y.new_zeros(batch, *y.shape[1:])
@@ -104,9 +132,10 @@ def ancestral(model: Autoregressive, state: State, max_length: int, over: Bool[T
         lengths[rows] += going
         if position % every == 0 and not bool(going.all()):
             left = going.nonzero().squeeze(-1)
-            state, rows, y, going = state.select(left), rows[left], y[left], going[left]
+            rows, y, going = rows[left], y[left], going[left]
+            state, of = (state.select(left), None) if of is None else (state, of[left])
         if len(rows) and position + 1 < max_length:
-            state = model.extend(state, y.unsqueeze(1))[1]
+            state, of = _read(model, state, y, of)
     ended = torch.ones(batch, dtype=torch.bool, device=device)
     ended[rows[going]] = over.to(device)[rows[going]]
     if not columns:
@@ -114,3 +143,17 @@ def ancestral(model: Autoregressive, state: State, max_length: int, over: Bool[T
         empty = torch.zeros(batch, 0, *shape, dtype=torch.int64 if discrete else state.features.dtype, device=device)
         return Sequences(empty, lengths, ended)
     return Sequences(torch.stack(columns, 1), lengths, ended).trim()
+
+
+def _read(
+    model: Autoregressive, state: State, y: Tensor, of: Int[Tensor, " n"] | None
+) -> tuple[State, Int[Tensor, " n"] | None]:
+    """The states after an element y (n, *e) of each sequence, and which of them each has; each past is read once."""
+    if of is None:
+        return model.extend(state, y.unsqueeze(1))[1], None
+    symbols = int(y.max()) + 1
+    pasts, own = (of * symbols + y).unique(return_inverse=True)
+    if len(pasts) > SHARED * len(y):
+        return model.extend(state.select(of), y.unsqueeze(1))[1], None
+    before = state.select(torch.div(pasts, symbols, rounding_mode="floor"))
+    return model.extend(before, pasts.remainder(symbols).unsqueeze(1))[1], own

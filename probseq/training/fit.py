@@ -23,7 +23,7 @@ from probseq.sequences import Sequences
 from probseq.training.averaging import Averaging
 from probseq.training.batches import Batches, Data
 from probseq.training.module import MaximumLikelihood
-from probseq.training.quiet import quiet
+from probseq.training.quiet import Unprofiled, quiet
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def fit(
             ],
             logger=_loggers(folder) if directory else False,
             enable_progress_bar=progress, enable_model_summary=False, num_sanity_val_steps=0,
-            use_distributed_sampler=False, inference_mode=False, default_root_dir=folder,
+            use_distributed_sampler=False, inference_mode=False, default_root_dir=folder, profiler=Unprofiled(),
         )  # fmt: skip
         if trainer.world_size > 1 and not directory:
             raise ValueError(f"{trainer.world_size} processes need a directory that all of them see: directory=….")

@@ -108,6 +108,11 @@ class MaximumLikelihood(L.LightningModule):
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        # What the optimiser's own does, without its preparations.
+        for parameter in self.model.parameters():
+            parameter.grad = None
+
     def on_train_epoch_start(self) -> None:
         self._clock = time.perf_counter()
         if not self.batches.resume_at:
