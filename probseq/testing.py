@@ -32,7 +32,7 @@ from probseq.randomness import seeded
 from probseq.rows import select_rows
 from probseq.saving import load, save
 from probseq.sequences import Sequences
-from probseq.tree import tree_map
+from probseq.tree import leaves
 
 TIGHT = (0.0, 1e-12)
 """Relative and absolute tolerance: rounding of float64 on sums of a few terms."""
@@ -87,10 +87,7 @@ def check_split(model: Autoregressive, context: Any = None) -> None:
 
 
 def _assert_trees_close(a: Any, b: Any) -> None:
-    leaves: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for tree, found in zip((a, b), leaves, strict=True):
-        tree_map(lambda leaf, found=found: found.append(leaf) or leaf, tree)  # type: ignore[misc]
-    for left, right in zip(*leaves, strict=True):
+    for left, right in zip(leaves(a), leaves(b), strict=True):
         _close(left, right, TIGHT)
 
 

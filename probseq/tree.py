@@ -34,6 +34,13 @@ def tree_map(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
     raise TypeError(f"a state holds tensors only; got {type(tree).__name__}")
 
 
+def leaves(tree: Any) -> list[Tensor]:
+    """The tensors of `tree`, in order."""
+    found: list[Tensor] = []
+    tree_map(lambda leaf: found.append(leaf) or leaf, tree)  # type: ignore[func-returns-value]
+    return found
+
+
 def select(tree: T, index: Tensor) -> T:
     """Rows `index` (n) of every tensor of `tree`, batch axis first."""
     return tree_map(lambda leaf: leaf.index_select(0, index), tree)
@@ -41,10 +48,7 @@ def select(tree: T, index: Tensor) -> T:
 
 def cat(trees: Sequence[T]) -> T:
     """The rows of trees of one structure, one after the other."""
-    leaves: list[list[Tensor]] = []
-    for tree in trees:
-        own: list[Tensor] = []
-        tree_map(lambda leaf, own=own: own.append(leaf) or leaf, tree)  # type: ignore[misc]
-        leaves.append(own)
-    joined = iter([torch.cat(each) for each in zip(*leaves, strict=True)])
-    return tree_map(lambda leaf: next(joined), trees[0])
+    if len(trees) == 1:
+        return trees[0]
+    columns = iter(zip(*map(leaves, trees), strict=True))
+    return tree_map(lambda _: torch.cat(next(columns)), trees[0])

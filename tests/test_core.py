@@ -1,5 +1,6 @@
 """What the parts compute, against other ways to compute it."""
 
+import functools
 import importlib
 
 import pyro.distributions as dist
@@ -8,7 +9,10 @@ import torch
 import torch.nn.functional as F
 
 import probseq as ps
+from probseq import testing
 from tests.parts import model
+
+SOURCE = ps.Source(ps.Tokens(2, dim=2), ps.Bidirectional(ps.GRU(2)))
 
 
 @pytest.mark.parametrize("cell", [ps.Elman(4), ps.GRU(4), ps.LSTM(4), ps.LSTM(4, layers=3), ps.Elman(4, layers=2)])
@@ -240,6 +244,23 @@ def test_weights_that_are_not_numbers_are_no_look_ahead():
     with torch.no_grad():
         next(m.recurrence.parameters()).fill_(float("nan"))
     assert m.leak() is None
+
+
+@pytest.mark.parametrize(
+    ("element", "recurrence", "likelihood", "stop", "context"),
+    [
+        (ps.Tokens(2), ps.Stack((ps.LSTM(3), ps.GRU(3))), ps.Categorical(), ps.EndSymbol(), None),
+        (ps.Tokens(2), ps.Lagged(ps.GRU(3), (1, 2)), ps.Categorical(), ps.PlannedLength(3), ps.Vector(2)),
+        (ps.Bits(2), ps.CausalConv(3, window=2), ps.Bernoulli(), ps.BernoulliStop(), None),
+        (ps.Tokens(2), ps.Attentive(ps.LSTM(3)), ps.Categorical(), ps.EndSymbol(), SOURCE),
+    ],
+)
+def test_steps_that_can_be_captured_draw_from_the_law(element, recurrence, likelihood, stop, context, monkeypatch):
+    small, x = model(element, recurrence, likelihood, stop, context), None
+    if context is not None:
+        x = torch.randn(1, 2, dtype=torch.float64) if context is not SOURCE else ps.Sequences.of([[1, 0, 1]])
+    monkeypatch.setattr(testing, "sample", functools.partial(ps.sample, capture=True))
+    testing.check_sampler(small, 3, x, 5_000)
 
 
 @pytest.mark.parametrize("context", [None, ps.Vector(2)])

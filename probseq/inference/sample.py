@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from probseq.context import Context, State
+from probseq.inference.captured import captured
 from probseq.protocols import Autoregressive
 from probseq.randomness import Seed, seeded
 from probseq.sequences import Sequences
@@ -31,6 +32,7 @@ def sample(
     context: Any = None,
     max_length: int | None = None,
     generator: Seed = None,
+    capture: bool = False,
 ) -> Sequences:
     """Draw sequences exactly from the model, one element at a time; finished ones leave the batch.
 
@@ -40,6 +42,9 @@ def sample(
         max_length: where a sequence that has not ended is cut: it comes back with `ended=False`, never with a
             false end. By default the longest that the stop law or an aligned x allows, else 256.
         generator: a torch.Generator or an integer seed; by default torch's global state.
+        capture: on a GPU, launch each step as one CUDA graph. It pays for long sequences in small batches; the model
+            must not wait for the host inside a step, as drawing from a Pyro distribution of another kind than
+            Categorical may.
 
     Returns:
         Sequences of batch b · num_samples, the draws for one row of the context side by side.
@@ -58,10 +63,10 @@ def sample(
     over = certainly_over(model, state.context, max_length).repeat_interleave(num_samples)
     settle = getattr(model, "settle", None)
     with seeded(generator, state.features.device):
-        if _can_share(model, state):
+        if not capture and _can_share(model, state):
             return ancestral(model, state, max_length, over, rows)
         state = state.select(rows) if settle is None else settle(state, rows)
-        return ancestral(model, state, max_length, over)
+        return (captured if capture else ancestral)(model, state, max_length, over)
 
 
 def require_causal(model: Autoregressive, name: str) -> None:

@@ -17,7 +17,7 @@ from probseq.inference.segments import score_segments, walk_segments
 from probseq.model import SequenceModel
 from probseq.part import require
 from probseq.sequences import Sequences
-from probseq.tree import tree_map
+from probseq.tree import leaves, tree_map
 
 
 @runtime_checkable
@@ -143,9 +143,7 @@ def given(model: SequenceModel, y: Sequences, context: Any) -> tuple[Context, Te
 
 def _differentiable(context: Context) -> list[Tensor]:
     """The tensors of a context that gradients go to, in order."""
-    found: list[Tensor] = []
-    tree_map(lambda leaf: found.append(leaf) or leaf if leaf.requires_grad else leaf, context)
-    return found
+    return [leaf for leaf in leaves(context) if leaf.requires_grad]
 
 
 def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:

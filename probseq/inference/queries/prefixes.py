@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,22 +13,9 @@ from probseq.inference.score import check, check_context, score_features
 from probseq.inference.text import letters
 from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
-from probseq.tree import select, tree_map
+from probseq.tree import cat, select
 
 T = TypeVar("T")
-
-
-def concatenate(trees: Sequence[T]) -> T:
-    """Trees of one structure, their tensors joined along the batch axis."""
-    if len(trees) == 1:
-        return trees[0]
-    leaves: list[list[Tensor]] = []
-    for tree in trees:
-        own: list[Tensor] = []
-        tree_map(lambda leaf, own=own: own.append(leaf) or leaf, tree)
-        leaves.append(own)
-    columns = iter(zip(*leaves, strict=True))
-    return tree_map(lambda _: torch.cat(next(columns)), trees[0])
 
 
 def beginnings(model: Autoregressive, prefix: Any, name: str) -> Sequences:
@@ -71,7 +57,7 @@ def read_prefix(model: Autoregressive, start: State, prefix: Sequences) -> State
             row = int(own[int(lost[0])])
             raise ValueError(f"prefix {row} has probability 0, so nothing can be asked given it. Give another.")
         states.append(state)
-    return select(concatenate(states), torch.cat(rows).argsort())
+    return select(cat(states), torch.cat(rows).argsort())
 
 
 def beyond(model: Autoregressive, state: State, length: int) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from probseq.inference.queries.prefixes import concatenate
 from probseq.inference.queries.tree import Nodes, Tree, best, mass, merge
+from probseq.tree import cat
 
 FIRST, NEXT, MOST = 0.25, 0.125, 0.875
 """The shares of the budget for the first dive, for each later one, and for all of them."""
@@ -59,7 +59,7 @@ def dive(tree: Tree, nodes: Nodes, allowed: Int[Tensor, " b"]) -> Nodes:
         if not len(live):
             break
         live = tree.expand(*merge(tree.read(live), live))
-    return concatenate([*open_, live]) if open_ else live
+    return cat([*open_, live]) if open_ else live
 
 
 def _levels(tree: Tree, live: Nodes) -> Int[Tensor, " b"]:

@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from probseq.context import State
-from probseq.inference.queries.prefixes import concatenate
 from probseq.inference.queries.question import Question
-from probseq.tree import select, tree_map
+from probseq.tree import cat, leaves, select
 
 MERGE_LIMIT = 1 << 22
 """Most numbers that are compared to merge the prefixes of one level; beyond, none is merged."""
@@ -76,7 +75,7 @@ class Tree:
         """The states of nodes, after their symbols."""
         newest = self.stored - self.store[-1][0].shape[0]
         if len(self.store) > 1 and int(nodes.place.min()) < newest:
-            self.store, newest = [concatenate(self.store)], 0
+            self.store, newest = [cat(self.store)], 0
         features, memory, position = select(self.store[-1], nodes.place - newest)
         state = State(features, memory, position, self.question.state.context.select(nodes.row))
         self.spent += torch.bincount(nodes.row, minlength=self.question.batch)
@@ -124,7 +123,7 @@ def merge(state: State, nodes: Nodes) -> tuple[State, Nodes]:
     Such are the prefixes of a model with finitely many states, as an n-gram: its tree is then a path of few nodes.
     """
     own: list[Tensor] = [nodes.row.unsqueeze(1), nodes.at.unsqueeze(1), nodes.depth.unsqueeze(1)]
-    tree_map(lambda leaf: own.append(leaf.flatten(1)) or leaf, (state.features, state.memory))
+    own += [leaf.flatten(1) for leaf in leaves((state.features, state.memory))]
     if sum(leaf.numel() for leaf in own) > MERGE_LIMIT:
         return state, nodes
     first = _first_of_equals(torch.cat([leaf.to(torch.float64) for leaf in own], 1))
