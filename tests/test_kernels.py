@@ -54,6 +54,19 @@ def test_a_graph_that_is_kept_gives_the_same_again(part):
 
 
 @both
+@pytest.mark.parametrize("positions", [1, 15, 1024])
+def test_several_gradients_at_once_are_those_one_by_one(part, positions, monkeypatch):
+    monkeypatch.setattr(kernels, "POSITIONS", positions)
+    part, inputs, memory = built(part)
+    leaves = [inputs, memory, *part.parameters()]
+    for value in (part(inputs, (memory,))[0].sum((1, 2)), part(inputs, (memory,))[1][0].sum((1, 2))):
+        together = torch.autograd.grad(value, leaves, torch.eye(5, dtype=value.dtype), True, is_grads_batched=True)
+        for row, one in enumerate(value):
+            alone = torch.autograd.grad(one, leaves, retain_graph=True)
+            torch.testing.assert_close([gradients[row] for gradients in together], list(alone))
+
+
+@both
 def test_overwritten_features_are_noticed(part):
     part, inputs, memory = built(part)
     features, _ = part(inputs, (memory,))

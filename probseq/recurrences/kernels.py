@@ -27,7 +27,7 @@ from torch.autograd.function import once_differentiable
 POSITIONS = 1024
 """How many positions are computed together: enough for a product of matrices, few enough for the cache."""
 
-Back = Callable[[Tensor, Tensor, list[Tensor], Tensor], Tensor]
+Back = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def elman(
@@ -65,13 +65,12 @@ class _Elman(Function):
         return _backward(ctx, [after[steps] for steps in _slices(inputs)], features, last, _back_elman)
 
 
-def _back_elman(after: Tensor, before: Tensor, gradients: list[Tensor], weight_h: Tensor) -> Tensor:
-    """The gradient before each tanh."""
-    slopes = torch.addcmul(after.new_ones(()), after, after, value=-1)
-    for t in reversed(range(len(slopes))):
-        torch.mul(gradients[t + 1], slopes[t], out=slopes[t])
-        gradients[t].addmm_(slopes[t], weight_h)
-    return slopes
+def _back_elman(after: Tensor, before: Tensor, gradients: Tensor, weight_h: Tensor) -> Tensor:
+    sums = torch.addcmul(after.new_ones(()), after, after, value=-1) * gradients.new_ones(())
+    on_states, on_sums = gradients.unbind(0), sums.unbind(0)
+    for t in reversed(range(len(on_sums))):
+        on_states[t].addmm_(on_sums[t].mul_(on_states[t + 1]), weight_h)
+    return sums
 
 
 class _GRU(Function):
@@ -116,16 +115,15 @@ def _run_gru(gates: Tensor, states: tuple[Tensor, ...], recur: Tensor) -> None:
         torch.lerp(new, states[t], update, out=states[t + 1])
 
 
-def _back_gru(gates: Tensor, before: Tensor, gradients: list[Tensor], weight_h: Tensor) -> Tensor:
-    """The gradient before each gate's nonlinearity."""
+def _back_gru(gates: Tensor, before: Tensor, gradients: Tensor, weight_h: Tensor) -> Tensor:
     size = before.shape[2]
-    slopes = _slopes_gru(gates, before)
-    update, from_hidden = gates[..., 2 * size : 3 * size].unbind(0), slopes[..., size:].unbind(0)
-    every = slopes.unflatten(-1, (4, size)).unbind(0)
-    for t in reversed(range(len(every))):
-        every[t].mul_(gradients[t + 1].unsqueeze(1))
-        gradients[t].addcmul_(gradients[t + 1], update[t]).addmm_(from_hidden[t], weight_h)
-    return slopes
+    sums = _slopes_gru(gates, before) * gradients.new_ones(())
+    on_states, updates = gradients.unbind(0), gates[..., 2 * size : 3 * size].unbind(0)
+    on_sums, on_hidden = sums.view(*before.shape[:2], 4, size).unbind(0), sums[..., size:].unbind(0)
+    for t in reversed(range(len(on_sums))):
+        on_sums[t].mul_(on_states[t + 1].unsqueeze(1))
+        on_states[t].addcmul_(on_states[t + 1], updates[t]).addmm_(on_hidden[t], weight_h)
+    return sums
 
 
 def _slopes_gru(gates: Tensor, before: Tensor) -> Tensor:
@@ -158,26 +156,29 @@ def _backward(
     Args:
         kept: what `back` needs of each slice of the steps.
         features, last: the gradients of what the layer gave.
-        back: gives the gradients (k, b, g) of what the products of a slice were added up to: those with W come first,
-            those with U last. It is given the gradients of k + 1 states, and adds to all but the last.
+        back: is given, for the k steps of a slice, the gradients (k + 1, b, h) of the states, and adds to all but the
+            last of them what comes from the future. It gives the gradients (k, b, g) of the sums before the
+            nonlinearities: first those with a product with W, last those with one with U.
     """
     inputs, first, weight_x, weight_h, states = ctx.saved_tensors[:5]
-    on_inputs = inputs.new_empty(inputs.shape) if ctx.needs_input_grad[0] else None
-    on_x, on_h, on_biases = torch.zeros_like(weight_x), torch.zeros_like(weight_h), []
-    memory = torch.zeros_like(first) if last is None else last
+    nothing = torch.zeros_like(first)
+    gradient = nothing if last is None else last
+    features = torch.zeros_like(states) if features is None else features
+    on_x, on_h, on_bias = torch.zeros_like(weight_x), torch.zeros_like(weight_h), weight_h.new_zeros(kept[0].shape[2])
+    on_inputs, to_x, to_h = [], len(weight_x), len(weight_h)
+    # With `is_grads_batched` the gradients are many at once: nothing else can be overwritten with what depends on them,
+    # and they cannot be sliced as a whole by [:].
     for steps, needed in reversed(list(zip(_slices(inputs), kept, strict=True))):
         before = torch.cat([states[steps.start - 1 : steps.start] if steps.start else first[None], states[steps][:-1]])
-        gradients = memory.new_zeros(len(before) + 1, *memory.shape)
-        if features is not None:
-            gradients[1:] = features[steps]
-        gradients[-1] += memory
-        sums = back(needed, before, list(gradients.unbind(0)), weight_h).flatten(0, 1)
-        memory = gradients[0]
-        from_inputs, from_hidden = sums[:, : len(weight_x)], sums[:, -len(weight_h) :]
-        on_x.addmm_(from_inputs.t(), inputs[steps].flatten(0, 1))
-        on_h.addmm_(from_hidden.t(), before.flatten(0, 1))
-        on_biases.append(sums.sum(0))
-        if on_inputs is not None:
-            torch.mm(from_inputs, weight_x, out=on_inputs[steps].flatten(0, 1))
-    on_bias = torch.stack(on_biases).sum(0)
-    return on_inputs, memory, on_x, on_h, on_bias[: len(weight_x)], on_bias[-len(weight_h) :]
+        k, end = len(before) - 1, features.select(0, steps.stop - 1) + gradient
+        gradients = torch.cat([nothing.unsqueeze(0), features.narrow(0, steps.start, k), end.unsqueeze(0)])
+        sums = back(needed, before, gradients, weight_h).view(-1, needed.shape[2])
+        gradient = gradients[0]
+        from_inputs, from_hidden = sums.narrow(1, 0, to_x), sums.narrow(1, -to_h, to_h)
+        on_x = torch.addmm(on_x, from_inputs.t(), inputs[steps].flatten(0, 1))
+        on_h = torch.addmm(on_h, from_hidden.t(), before.flatten(0, 1))
+        on_bias = on_bias + sums.sum(0)
+        if ctx.needs_input_grad[0]:
+            on_inputs.append((from_inputs @ weight_x).view(inputs[steps].shape))
+    reading = torch.cat(on_inputs[::-1]) if on_inputs else None
+    return reading, gradient, on_x, on_h, on_bias.narrow(0, 0, to_x), on_bias.narrow(0, -to_h, to_h)
