@@ -1,5 +1,7 @@
-"""Elman, GRU and LSTM on the fused kernels of torch (cuDNN, oneDNN), each with its equations written out.
+"""Elman, GRU and LSTM on fused kernels, each with its equations written out.
 
+On an accelerator these are torch's (cuDNN). On a CPU torch has one for LSTM (oneDNN); Elman and GRU have `kernels`,
+which like cuDNN give first derivatives only: `Unrolled(GRU(8))` is the same function with all of them.
 Right-padded batches go in whole and nothing is packed: a causal network needs no mask, the loss has it.
 """
 
@@ -15,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probseq.part import Part, require
+from probseq.recurrences import kernels
 from probseq.structure import Links, recurrent
 
 Memory = tuple[Tensor, ...]
@@ -74,13 +77,18 @@ class _Fused(Part):
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         if _lacks_bfloat16(inputs):
-            with torch.autocast("cpu", enabled=False):
-                return self.forward(inputs.float(), tuple(tensor.float() for tensor in memory))
+            return self._without_autocast(inputs, memory)
         first = tuple(tensor.transpose(0, 1).contiguous() for tensor in memory)
         features, last = self.network(inputs, first if self.states > 1 else first[0])
         last = last if self.states > 1 else (last,)
         features = F.dropout(features, self.dropout, self.training)
         return features, tuple(tensor.transpose(0, 1) for tensor in last)
+
+    def _without_autocast(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """In the precision of the weights."""
+        dtype = self.weights(0)[0].dtype
+        with torch.autocast("cpu", enabled=False):
+            return self.forward(inputs.to(dtype), tuple(tensor.to(dtype) for tensor in memory))
 
     def step(self, inputs: Float[Tensor, "b i"], memory: Memory) -> tuple[Float[Tensor, "b h"], Memory]:
         """One step of the equations: what the fused kernels are measured against."""
@@ -119,22 +127,53 @@ def _lacks_bfloat16(inputs: Tensor) -> bool:
     return cast and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-class Elman(_Fused):
+@dataclass(eq=False, repr=False)
+class _OwnKernel(_Fused):
+    """One that oneDNN lacks."""
+
+    kernel: ClassVar[Callable[..., tuple[Tensor, Tensor]]]
+    one_step: ClassVar[Callable[..., Tensor]]
+
+    def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
+        # torch.compile gets the gradients of updates in place wrong.
+        if inputs.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(inputs, memory)
+        if torch.is_autocast_enabled("cpu"):
+            return self._without_autocast(inputs, memory)
+        if inputs.shape[1] == 1:
+            features, after = self._climb(self._cell_of_torch, inputs[:, 0], memory)
+            return features.unsqueeze(1), after
+        hidden, after = inputs.transpose(0, 1), []
+        for layer in range(self.layers):
+            hidden, last = self.kernel(hidden, memory[0][:, layer], *self.weights(layer))
+            after.append(last)
+            hidden = F.dropout(hidden, self.dropout, self.training)
+        return hidden.transpose(0, 1), (torch.stack(after, 1),)
+
+    def _cell_of_torch(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
+        return (self.one_step(inputs, before[0], *self.weights(layer)),)
+
+
+class Elman(_OwnKernel):
     """h' = tanh(W x + U h + b): output at each step, hidden-to-hidden recurrence (Deep Learning, 10.2, eq. 10.8–9)."""
 
     __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
     family = nn.RNN
+    kernel = staticmethod(kernels.elman)
+    one_step = staticmethod(torch.rnn_tanh_cell)
 
     def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
         from_inputs, from_hidden = self.gates(layer, inputs, before[0])
         return (torch.tanh(from_inputs + from_hidden),)
 
 
-class GRU(_Fused):
+class GRU(_OwnKernel):
     """h' = (1 − z) ∘ n + z ∘ h, the gated recurrent unit (Cho et al., 2014; reset after the product, as cuDNN)."""
 
     __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
     family = nn.GRU
+    kernel = staticmethod(kernels.gru)
+    one_step = staticmethod(torch.gru_cell)
 
     def feature_bound(self, start: float) -> float:
         """h' lies between h and n, so that it stays within 1 where it started there."""
