@@ -1,4 +1,5 @@
-"""Linear recurrences in Triton: one pass over memory forwards, one backwards. Float32 inside; bfloat16 may come in.
+"""Linear recurrences in Triton: one pass over memory forwards, one backwards. States are in float32, also where what
+comes in is in 16 bits.
 
 A program owns some channels of one sequence. It goes through time in tiles, scans each as a whole, and hands its last
 state to the next.
@@ -44,7 +45,7 @@ def gated_backward(gates: Tensor, first: Tensor, hidden: Tensor, grad: Tensor) -
 
 def _forward(x: Tensor, y: Tensor, first: Tensor, gated: bool) -> Tensor:
     x, y = _dense(x), _dense(y)
-    hidden = torch.empty(y.shape, dtype=y.dtype, device=y.device)
+    hidden = torch.empty(y.shape, dtype=first.dtype, device=y.device)
     batch, steps, size = y.shape
     _forward_kernel[(batch, triton.cdiv(size, CHANNELS))](
         x, *x.stride()[:2], y, *y.stride()[:2], first.contiguous(), hidden,

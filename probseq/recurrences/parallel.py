@@ -115,16 +115,15 @@ class _Gated(nn.Module):
 
     def gates(self, inputs: Tensor) -> Tensor:
         """The logits of z, and the candidates."""
-        return at_least_float32(self.read(inputs))
+        return self.read(inputs)
 
     def forward(self, inputs: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        gates = self.gates(inputs)
-        hidden = gated_scan(gates, first.to(gates))
+        # Under autocast the gates come in 16 bits; what is carried must not.
+        hidden = gated_scan(self.gates(inputs), at_least_float32(first))
         return hidden, hidden[:, -1]
 
     def step(self, inputs: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        gates = self.gates(inputs)
-        hidden = gated_step(gates, before.to(gates))
+        hidden = gated_step(self.gates(inputs), at_least_float32(before))
         return hidden, hidden
 
 
