@@ -199,6 +199,6 @@ def _fuses(like: Tensor) -> bool:
 
 def _kernels() -> Any:
     # Triton is not everywhere, and slow to import.
-    from probseq import kernels
+    from probseq import linear_triton
 
-    return kernels
+    return linear_triton

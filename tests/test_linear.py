@@ -103,7 +103,7 @@ def test_a_recurrence_of_matrices_is_the_loop():
 
 INTERPRETED = """
 import torch
-from probseq import kernels, linear
+from probseq import linear, linear_triton as kernels
 
 torch.manual_seed(0)
 kernels.STEPS, kernels.CHANNELS = 8, 4

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-STEPS, CHANNELS, WARPS = 64, 32, 4
+STEPS, CHANNELS, WARPS = 128, 32, 8
 
 
 def linear_forward(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
@@ -86,7 +86,8 @@ def _forward_kernel(
     steps, size, gated: tl.constexpr, tile: tl.constexpr, channels: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    step, column = tl.arange(0, tile), tl.program_id(1) * channels + tl.arange(0, channels)
+    # Places in large batches do not fit 32 bits.
+    step, column = tl.arange(0, tile).to(tl.int64), tl.program_id(1) * channels + tl.arange(0, channels)
     inside = column < size
     before = tl.load(first + row * size + column, inside, 0.0).to(tl.float32)
     for start in range(0, steps, tile):
@@ -111,7 +112,7 @@ def _backward_kernel(
     steps, size, gated: tl.constexpr, tile: tl.constexpr, channels: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    step, column = tl.arange(0, tile), tl.program_id(1) * channels + tl.arange(0, channels)
+    step, column = tl.arange(0, tile).to(tl.int64), tl.program_id(1) * channels + tl.arange(0, channels)
     inside = column < size
     start_state = tl.load(first + row * size + column, inside, 0.0).to(tl.float32)
     later = tl.zeros((channels,), tl.float32)
