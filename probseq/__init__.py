@@ -103,7 +103,9 @@ from probseq.part import Part
 from probseq.program import Program
 from probseq.protocols import Autoregressive
 from probseq.recurrences import (
+    DEER,
     GRU,
+    LRU,
     LSTM,
     Attentive,
     CausalConv,
@@ -113,6 +115,8 @@ from probseq.recurrences import (
     Lagged,
     Leaky,
     Memoryless,
+    MinGRU,
+    MinLSTM,
     Positional,
     SharedDropout,
     Stack,
@@ -128,8 +132,10 @@ if TYPE_CHECKING:
     from probseq.training import FitResult, NonFiniteLossError, fit, train_lookahead
 
 __all__ = [
+    "DEER",
     "DFA",
     "GRU",
+    "LRU",
     "LSTM",
     "NADE",
     "Affine",
@@ -184,6 +190,8 @@ __all__ = [
     "Lengths",
     "Log",
     "Memoryless",
+    "MinGRU",
+    "MinLSTM",
     "MissingValues",
     "Mixture",
     "MixtureOf",

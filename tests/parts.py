@@ -79,6 +79,14 @@ PARALLEL = {
     "deep Memoryless": ps.Memoryless(5, layers=2),
     "CausalConv": ps.CausalConv(5, window=3),
     "CausalConv of one": ps.CausalConv(5, window=1, layers=2),
+    "MinGRU": ps.MinGRU(5),
+    "deep MinGRU": ps.MinGRU(4, layers=2, dropout=0.3),
+    "MinLSTM": ps.MinLSTM(4, layers=2),
+    "LRU": ps.LRU(4),
+    "deep LRU": ps.LRU(3, layers=2, dropout=0.3),
+    "Unrolled LRU": ps.Unrolled(ps.LRU(3)),
+    "DEER": ps.DEER(ps.GRU(4, layers=2)),
+    "DEER of Elman": ps.DEER(ps.Elman(4, layers=2, dropout=0.3)),
 }
 COMPOSED = {
     "Leaky": ps.Leaky(5),

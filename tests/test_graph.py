@@ -23,6 +23,7 @@ RECURRENCES = {
     "deep GRU": ps.GRU(3, layers=2),
     "Unrolled Elman": ps.Unrolled(ps.Elman(3)),
     "Leaky": ps.Leaky(3),
+    "deep LRU": ps.LRU(3, layers=2),
     "Memoryless": ps.Memoryless(3),
     "CausalConv": ps.CausalConv(3, window=2),
     "Stack": ps.Stack((ps.CausalConv(3, window=2), ps.Memoryless(3))),

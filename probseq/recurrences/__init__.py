@@ -3,16 +3,20 @@
 from probseq.recurrences.attentive import Attentive
 from probseq.recurrences.clock import Clock
 from probseq.recurrences.composed import Positional, Stack
+from probseq.recurrences.deer import DEER
 from probseq.recurrences.dropout import SharedDropout
 from probseq.recurrences.gated import GRU, LSTM, Elman
 from probseq.recurrences.grid import Grid
 from probseq.recurrences.lagged import Lagged
 from probseq.recurrences.leaky import Leaky
+from probseq.recurrences.parallel import LRU, MinGRU, MinLSTM
 from probseq.recurrences.unrolled import Unrolled
 from probseq.recurrences.windowed import CausalConv, Memoryless
 
 __all__ = [
+    "DEER",
     "GRU",
+    "LRU",
     "LSTM",
     "Attentive",
     "CausalConv",
@@ -22,6 +26,8 @@ __all__ = [
     "Lagged",
     "Leaky",
     "Memoryless",
+    "MinGRU",
+    "MinLSTM",
     "Positional",
     "SharedDropout",
     "Stack",

@@ -166,6 +166,11 @@ class Elman(_OwnKernel):
         from_inputs, from_hidden = self.gates(layer, inputs, before[0])
         return (torch.tanh(from_inputs + from_hidden),)
 
+    def jacobian(self, layer: int, inputs: Tensor, hidden: Float[Tensor, "*b h"]) -> Float[Tensor, "*b h h"]:
+        """∂h'ᵢ / ∂hⱼ of `cell`."""
+        (new,) = self.cell(layer, inputs, (hidden,))
+        return (1 - new.square()).unsqueeze(-1) * self.weights(layer)[1]
+
 
 class GRU(_OwnKernel):
     """h' = (1 − z) ∘ n + z ∘ h, the gated recurrent unit (Cho et al., 2014; reset after the product, as cuDNN)."""
@@ -180,12 +185,24 @@ class GRU(_OwnKernel):
         return max(1.0, start)
 
     def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
-        from_inputs, from_hidden = self.gates(layer, inputs, before[0])
+        _, _, update, new = self._inside(layer, inputs, before[0])
+        return ((1 - update) * new + update * before[0],)
+
+    def jacobian(self, layer: int, inputs: Tensor, hidden: Float[Tensor, "*b h"]) -> Float[Tensor, "*b h h"]:
+        """∂h'ᵢ / ∂hⱼ of `cell`: hⱼ enters unit i by its three gates, and hᵢ as what is kept."""
+        recalled, reset, update, new = self._inside(layer, inputs, hidden)
+        by_new = (1 - update) * (1 - new.square())
+        by_gates = (by_new * recalled * reset * (1 - reset), (hidden - new) * update * (1 - update), by_new * reset)
+        through = zip(by_gates, self.weights(layer)[1].chunk(3), strict=True)
+        return sum((slope.unsqueeze(-1) * weight for slope, weight in through), torch.diag_embed(update))
+
+    def _inside(self, layer: int, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """U h + c of the candidate, what it is reset by, the update, and the candidate n."""
+        from_inputs, from_hidden = self.gates(layer, inputs, hidden)
         reset_x, update_x, new_x = from_inputs.chunk(3, -1)
         reset_h, update_h, new_h = from_hidden.chunk(3, -1)
-        update = torch.sigmoid(update_x + update_h)
-        new = torch.tanh(new_x + torch.sigmoid(reset_x + reset_h) * new_h)
-        return ((1 - update) * new + update * before[0],)
+        reset, update = torch.sigmoid(reset_x + reset_h), torch.sigmoid(update_x + update_h)
+        return new_h, reset, update, torch.tanh(new_x + reset * new_h)
 
 
 class LSTM(_Fused):
