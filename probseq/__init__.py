@@ -120,6 +120,7 @@ from probseq.recurrences import (
 )
 from probseq.saving import SaveError, load, load_lookahead, save, save_lookahead
 from probseq.scalings import Affine, Chain, Log, PerSeries
+from probseq.scoring import score_files
 from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength, Window
 
@@ -265,6 +266,7 @@ __all__ = [
     "save",
     "save_lookahead",
     "score",
+    "score_files",
     "tempered",
     "tightness",
     "train_lookahead",

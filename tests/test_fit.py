@@ -437,7 +437,8 @@ def test_several_processes_are_one(tmp_path):
             y = start.sample(64, max_length=10, generator=1)
             write_parquet(folder + ".parquet", y, row_group_size=32)
             files = Parquet(folder + ".parquet")
-            for name, train, held_out, steps in (("memory", y, None, 50), ("files", files, None, 50), ("both", files, y, 2)):
+            runs = ("memory", y, None, 50), ("files", files, None, 50), ("both", files, y, 2)
+            for name, train, held_out, steps in runs:
                 model = ps.SequenceModel(**start.parts).double()
                 model.load_state_dict(start.state_dict())
                 ps.fit(model, train, held_out, max_epochs=steps, directory=f"{folder}/{name}",
