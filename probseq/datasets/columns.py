@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probseq.datasets.alphabet import Alphabet
 from probseq.sequences import Sequences
+from probseq.shapes import slot_mask
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,7 +71,7 @@ def sequences(column: pa.ChunkedArray, alphabet: Alphabet | None) -> Sequences:
     counts = lengths(column)
     flat = _values(array.flatten())
     values = flat.new_zeros(len(counts), int(counts.max()) if len(counts) else 0, *flat.shape[1:])
-    values[torch.arange(values.shape[1]) < counts.unsqueeze(-1)] = flat
+    values[slot_mask(counts, values.shape[1])] = flat
     return Sequences(values, counts)
 
 
@@ -111,8 +112,8 @@ def _lists(y: Sequences) -> pa.Array:
     import pyarrow as pa
 
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), y.lengths.cumsum(0)])
-    mask = torch.arange(y.values.shape[1]) < y.lengths.unsqueeze(-1)
-    return pa.LargeListArray.from_arrays(pa.array(offsets.numpy()), _elements(y.values.cpu()[mask]))
+    real = y.values.cpu()[slot_mask(y.lengths, y.values.shape[1])]
+    return pa.LargeListArray.from_arrays(pa.array(offsets.numpy()), _elements(real))
 
 
 def _elements(values: Tensor) -> pa.Array:
@@ -125,28 +126,31 @@ def _elements(values: Tensor) -> pa.Array:
     return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
-def _present(column: pa.ChunkedArray) -> pa.Array:
+def _present(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column in one piece, with nothing missing."""
+    import pyarrow as pa
+
     if column.null_count:
         raise ValueError(f"{column.null_count} of {len(column)} are missing. Leave the rows out, or fill them.")
-    return column.combine_chunks()
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _values(array: pa.Array) -> Tensor:
     """Numbers as they are (n,), or lists of k numbers as (n, k)."""
     from pyarrow import compute, types
 
-    if _is_list(array.type):
+    kind = array.type
+    if _is_list(kind):
         sizes = compute.call_function("list_value_length", [array]).unique().to_pylist()
         if len(sizes) > 1 or None in sizes:
             raise ValueError(f"elements are vectors of one size, none missing; got sizes {sizes}.")
         return _values(array.flatten()).reshape(len(array), *(sizes or (0,)))
-    if types.is_boolean(array.type):
-        return torch.tensor(array.to_numpy(zero_copy_only=False).astype(bool))
-    if types.is_integer(array.type):
-        return torch.from_numpy(array.fill_null(-1).to_numpy().astype(np.int64))
-    numbers = array.fill_null(float("nan")).to_numpy()
-    return torch.from_numpy(numbers.astype(np.float64 if types.is_float64(array.type) else np.float32))
+    if types.is_boolean(kind):
+        return torch.tensor(_present(array).to_numpy(zero_copy_only=False).astype(bool))
+    if array.null_count:
+        array = array.fill_null(-1 if types.is_integer(kind) else float("nan"))
+    exact = np.int64 if types.is_integer(kind) else np.float64 if types.is_float64(kind) else np.float32
+    return torch.from_numpy(array.to_numpy().astype(exact))
 
 
 def _is_text(kind: pa.DataType) -> bool:
