@@ -160,8 +160,25 @@ def test_files_that_cannot_be_read_are_refused_at_once(tmp_path):
         Parquet(path, "when", True)
     with pytest.raises(ValueError, match="column 'when': whether a sequence ended is true or false; got double"):
         Parquet(path, ended="when")
+    other = tmp_path / "b.parquet"
+    parquet.write_table(pa.table({"sequence": pa.array([[1]], pa.list_(pa.int8()))}), other)
+    with pytest.raises(ValueError, match=r"b.parquet, column 'sequence': it is list<element: int8>, and list<"):
+        Parquet([path, other], ended=True)
+    other.unlink()
     with pytest.raises(FileNotFoundError, match="no pattern that fits any"):
         Parquet(tmp_path / "b-*.parquet")
     with pytest.raises(ValueError, match="there are no sequences to write"):
         write_parquet(tmp_path / "c.parquet", [])
     assert [found.name for found in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_sequences_with_gaps_are_streamed_to_the_objective_that_takes_them(tmp_path):
+    y = ps.Sequences.of([[0, -1, 2], [1, 1], [], [2, -1]])
+    write_parquet(tmp_path / "a.parquet", y)
+    objective = ps.MissingValues(particles=2)
+    fitted = model()
+    before = fitted.first.detach().clone()
+    ps.fit(fitted, Parquet(tmp_path), objective=objective, max_epochs=1, progress=False, accelerator="cpu")
+    assert not torch.equal(before, fitted.first)
+    with pytest.raises(ValueError, match=r"a.parquet, row 0: .* position 1: got -1"):
+        ps.fit(fitted, Parquet(tmp_path), max_epochs=1, progress=False, accelerator="cpu")

@@ -83,8 +83,9 @@ class Parquet:
             raise ValueError(f"Parquet needs window ≥ 1 row groups; got {self.window}.")
         given = [self.files] if isinstance(self.files, str | Path) else self.files
         blocks: list[Block] = []
+        kinds: dict[str, pa.DataType] = {}
         for path in (path for name in given for path in _find(name)):
-            blocks += self._blocks(path, blocks[-1].start + blocks[-1].rows if blocks else 0)
+            blocks += self._blocks(path, blocks[-1].start + blocks[-1].rows if blocks else 0, kinds)
         if not blocks:
             raise ValueError(f"{self.files} has no rows: there is nothing to read. Write at least one sequence.")
         object.__setattr__(self, "blocks", tuple(blocks))
@@ -111,8 +112,8 @@ class Parquet:
         """Some row groups, in memory."""
         return Window(self, blocks)
 
-    def _blocks(self, path: Path, start: int) -> Iterator[Block]:
-        """The row groups of a file whose columns are right; `start` rows stand in the files before it."""
+    def _blocks(self, path: Path, start: int, kinds: dict[str, pa.DataType]) -> Iterator[Block]:
+        """The row groups of a file whose columns are right; `start` rows of `kinds` stand in the files before it."""
         from pyarrow import parquet
 
         with parquet.ParquetFile(path) as file:
@@ -121,8 +122,11 @@ class Parquet:
                 if name not in schema.names:
                     cure = " Write it, or say ended=True or ended=False for all." if name == self.ended else ""
                     raise ValueError(f"{path} has no column {name!r}; it has {schema.names}.{cure}")
-                kind = "flag" if name == self.ended else "sequence" if name == self.sequence else "context"
-                wrong = columns.fault(schema.field(name).type, kind, name in self.alphabets)
+                use = "flag" if name == self.ended else "sequence" if name == self.sequence else "context"
+                kind = schema.field(name).type
+                wrong = columns.fault(kind, use, name in self.alphabets)
+                if kinds.setdefault(name, kind) != kind:
+                    wrong = f"it is {kind}, and {kinds[name]} in the files before. Write them alike."
                 if wrong:
                     raise ValueError(f"{path}, column {name!r}: {wrong}")
             first = 0
@@ -183,7 +187,7 @@ class Window:
         try:
             return conform(*self.decode(index.numpy()))
         except ValueError:
-            for row in index.tolist():
+            for row in index.sort().values.tolist():
                 try:
                     conform(*self.decode([row]))
                 except ValueError as error:

@@ -72,8 +72,8 @@ class Stream(Loader):
         own, most = blocks[rank::world], self.data.window
         self.windows = [tuple(own[i : i + most]) for i in range(0, len(own), most)]
         self.batches, elements, ended = [], 0, 0
-        for blocks in self.windows:
-            window = self.data.read(blocks)
+        for group in self.windows:
+            window = self.data.read(group)
             self.batches.append(len(self._cut(self._lengths(window))))
             elements, ended = elements + int(window.lengths().sum()), ended + int(window.ended().sum())
         self._length = int(reduce(torch.tensor(sum(self.batches)), "max"))
