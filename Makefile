@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := grammar recovery words names speed captions digits harmony spelling chapter transcribe pronounce peers infill queries sketch forecast latent chorales missing vowels
+EXPERIMENTS := grammar recovery words names speed captions digits harmony spelling chapter transcribe pronounce peers infill queries sketch forecast latent chorales missing vowels stream
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -124,6 +124,7 @@ from probseq.recurrences import (
 )
 from probseq.saving import SaveError, load, load_lookahead, save, save_lookahead
 from probseq.scalings import Affine, Chain, Log, PerSeries
+from probseq.scoring import score_files
 from probseq.sequences import Sequences
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength, LengthStop, PlannedLength, Window
 
@@ -273,6 +274,7 @@ __all__ = [
     "save",
     "save_lookahead",
     "score",
+    "score_files",
     "tempered",
     "tightness",
     "train_lookahead",

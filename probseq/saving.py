@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import numbers
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
 
 from probseq import contexts, elements, encoders, likelihoods, recurrences, scalings, stops
+from probseq.disk import write_whole
 from probseq.inference.infilling import LearnedLookahead
 from probseq.model import SequenceModel
 from probseq.part import Part
@@ -65,8 +63,8 @@ def save(model: SequenceModel, folder: str | Path) -> Path:
     before = _read_config(folder)["weights"] if (folder / CONFIG).exists() else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / name, weights)
-        _replace(folder / CONFIG, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+        write_whole(folder / name, weights)
+        write_whole(folder / CONFIG, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise SaveError(f"{folder} was not saved: {error}. What stood there before is unchanged.") from error
     if before is not None and before != name:
@@ -121,7 +119,7 @@ def save_lookahead(lookahead: LearnedLookahead, folder: str | Path) -> Path:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in lookahead.state_dict().items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / LOOKAHEAD, dump_weights(weights, {"probseq": "LearnedLookahead", **sizes}))
+        write_whole(folder / LOOKAHEAD, dump_weights(weights, {"probseq": "LearnedLookahead", **sizes}))
     except OSError as error:
         raise SaveError(f"{folder / LOOKAHEAD} was not saved: {error}.") from error
     return folder
@@ -200,21 +198,3 @@ def _decode(value: Any, known: Mapping[str, type[Part]]) -> Any:
     if name not in known:
         raise SaveError(f"the model has a part {name}, which is not known here. Pass it: load(folder, parts=[{name}]).")
     return known[name](**{key: _decode(choice, known) for key, choice in value.items() if key != "part"})
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file beside its place, then move it there."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -1,5 +1,6 @@
 """What the documents say runs."""
 
+import math
 import re
 from pathlib import Path
 
@@ -136,3 +137,26 @@ def test_the_forecasting_page_runs():
         exec(compile(block, "docs/forecasting.md", "exec"), names)
     assert bool((names["low"] <= names["high"]).all())
     assert len(names["windows"]) == 2
+
+
+def test_the_scale_page_runs_and_its_table_is_what_it_computes():
+    names, page = {}, (ROOT / "docs/scale.md").read_text()
+    for block in blocks("docs/scale.md"):
+        exec(compile(block, "docs/scale.md", "exec"), names)
+    assert names["left"] == 0
+    assert len(names["scores"]) == len(names["train"])
+    assert names["result"].epoch == 1
+    for row in (
+        f"| {names['weights'] / 1e6:.1f} million |",
+        f"| {names['flops_per_token'] / 1e6:.0f} MFLOP a token",
+        f"| {round(names['steps'], -2):,.0f} |",
+        f"| {names['gradient_bytes'] / 1e6:.0f} MB; {names['seconds_reduce'] * 1e3:.0f} ms on 400 Gbit/s",
+        f"| {names['hours']['LSTM']:.2f} h, {names['utilisation']:.0%}".replace("%", " %"),
+        f"| {names['hours']['MinGRU']:.2f} h |",
+        f"| {names['gpu_gb']:.1f} GB: {names['states_gb']:.1f} weights",
+        f"| {names['checkpoint_gb']:.2f} GB |",
+        f"| {names['parquet_gb']:.0f} GB in {math.ceil(names['files'])} files",
+        f"| {names['read_mb_per_second']:.0f} MB/s a node |",
+        f"| {names['window_mb']:.0f} MB a process |",
+    ):
+        assert row in page

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import probseq as ps
+from probseq.datasets import Parquet, write_parquet
 from probseq.oracles import HMM
 from probseq.training import Batches, Data, MaximumLikelihood, NonFiniteLossError
 
@@ -125,6 +126,26 @@ def test_an_interrupted_run_resumes_to_the_bit(tmp_path, step):
     resumed = ps.fit(twice, train, held_out, directory=tmp_path / "b", resume=True, **common)
     assert torch.equal(weights(once), weights(twice))
     assert [e["epoch"] for e in resumed.history] == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals need the main thread")
+@pytest.mark.parametrize("step", [2, 9])
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupted_run_on_files_resumes_to_the_bit(tmp_path, step):
+    """The second step lies in the first window, the ninth in the second one of the first epoch."""
+    for name, seed in (("train", 1), ("held-out", 2)):
+        write_parquet(tmp_path / f"{name}.parquet", corpus(seed=seed), row_group_size=20)
+    train, held_out = (Parquet(tmp_path / f"{name}.parquet", window=3) for name in ("train", "held-out"))
+    once, twice = letters(dropout=0.2), letters(dropout=0.2)
+    common = {**quiet, "batch_tokens": 64, "max_epochs": 2}
+    at_once = ps.fit(once, train, held_out, directory=tmp_path / "a", **common)
+    with pytest.raises(KeyboardInterrupt, match="Resume with resume=True"):
+        ps.fit(twice, train, held_out, directory=tmp_path / "b", callbacks=[_StopAt(step)], **common)
+    ps.fit(twice, train, held_out, directory=tmp_path / "b", resume=True, **common)
+    assert torch.equal(weights(once), weights(twice))
+    in_memory = corpus(seed=2)
+    nats = -once.log_prob(in_memory).sum().item() / int(in_memory.decisions.sum())
+    assert at_once.nats == pytest.approx(nats, rel=1e-6)
 
 
 def test_training_leaves_the_global_random_state():
@@ -403,33 +424,39 @@ def test_an_encoded_context_is_data_too():
 
 
 def test_several_processes_are_one(tmp_path):
-    """Two processes take the steps of one: Lightning averages what each of them computes on its share."""
+    """Fifty steps of two processes are those of one, in memory and from files: the gradients are averaged."""
     script = tmp_path / "train.py"
     script.write_text(
         textwrap.dedent("""
         import sys, torch, probseq as ps
+        from probseq.datasets import Parquet, write_parquet
         torch.set_num_threads(1)
         def main(devices, folder):
             torch.manual_seed(0)
-            model = ps.SequenceModel(ps.Tokens(3, dim=8), ps.LSTM(8), ps.Categorical(), ps.EndSymbol()).double()
-            y = model.sample(64, max_length=10, generator=1)
-            strategy = "ddp" if devices > 1 else "auto"
-            result = ps.fit(model, y, y, max_epochs=3, directory=folder, batch_size=64 // devices, batch_tokens=None,
-                            accelerator="cpu", devices=devices, strategy=strategy, progress=False)
-            ps.save(model, folder + "/model")
-            print(result.nats)
+            start = ps.SequenceModel(ps.Tokens(3, dim=8), ps.LSTM(8), ps.Categorical(), ps.EndSymbol()).double()
+            y = start.sample(64, max_length=10, generator=1)
+            write_parquet(folder + ".parquet", y, row_group_size=32)
+            files = Parquet(folder + ".parquet")
+            runs = ("memory", y, None, 50), ("files", files, None, 50), ("both", files, y, 2)
+            for name, train, held_out, steps in runs:
+                model = ps.SequenceModel(**start.parts).double()
+                model.load_state_dict(start.state_dict())
+                ps.fit(model, train, held_out, max_epochs=steps, directory=f"{folder}/{name}",
+                       batch_size=64 // devices, batch_tokens=None, accelerator="cpu", devices=devices,
+                       strategy="ddp" if devices > 1 else "auto", progress=False)
+                ps.save(model, f"{folder}/{name}/model")
         if __name__ == "__main__":
             main(int(sys.argv[1]), sys.argv[2])
         """)
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        command = [sys.executable, str(script), str(devices), str(folder)]
+        command = [sys.executable, str(script), str(devices), str(tmp_path / str(devices))]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr[-2000:]
-    one, two = ps.load(tmp_path / "1" / "model"), ps.load(tmp_path / "2" / "model")
-    torch.testing.assert_close(weights(one), weights(two), rtol=1e-9, atol=1e-11)
+    for name in ("memory", "files", "both"):
+        one, two = (ps.load(tmp_path / devices / name / "model") for devices in ("1", "2"))
+        torch.testing.assert_close(weights(one), weights(two), rtol=1e-9, atol=1e-11)
 
 
 def test_an_hmm_is_learned():

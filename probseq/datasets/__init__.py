@@ -8,6 +8,7 @@ from probseq.datasets.digits import Images, digits, mnist
 from probseq.datasets.m4 import Hourly, m4_hourly
 from probseq.datasets.midi import piano_roll, read_midi, write_midi
 from probseq.datasets.names import names
+from probseq.datasets.parquet import Block, Parquet, Window, write_parquet
 from probseq.datasets.polyphony import Rolls, jsb_chorales, nottingham
 from probseq.datasets.pronunciations import Pronunciations, pronunciations
 from probseq.datasets.sigmorphon import sigmorphon2020
@@ -21,6 +22,7 @@ from probseq.datasets.words import words
 
 __all__ = [
     "Alphabet",
+    "Block",
     "Captions",
     "Chorales",
     "Columns",
@@ -29,11 +31,13 @@ __all__ = [
     "Images",
     "Pairs",
     "Panel",
+    "Parquet",
     "Pronunciations",
     "Rolls",
     "Spellings",
     "Texts",
     "Utterances",
+    "Window",
     "align",
     "aligned_cmudict",
     "calendar",
@@ -57,4 +61,5 @@ __all__ = [
     "vowels",
     "words",
     "write_midi",
+    "write_parquet",
 ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from probseq.sequences import Sequences
+from probseq.shapes import slot_mask
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,31 @@ class Alphabet:
 
     def encode(self, texts: Iterable[str]) -> Sequences:
         """Texts as sequences of tokens that ended."""
-        number = {symbol: i for i, symbol in enumerate(self.symbols)}
-        other = -1 if self.unknown is None else number[self.unknown]
-        rows = []
-        for text in texts:
-            outside = set(text) - set(number)
-            if outside and self.unknown is None:
-                raise ValueError(
-                    f"{text!r} has {sorted(outside)}, which the alphabet {self.symbols!r} lacks. Add them, or declare "
-                    "one of its symbols `unknown`."
-                )
-            rows.append(torch.tensor([number.get(c, other) for c in text], dtype=torch.int64))
-        return Sequences.of(rows)
+        texts = list(texts)
+        codes = _codes("".join(texts))
+        symbols = _codes(self.symbols)
+        order = symbols.argsort()
+        # The last one, which no character has, keeps every place in range.
+        known, number = np.append(symbols[order], 0x110000), np.append(order, -1)
+        place = known.searchsorted(codes)
+        outside = known[place] != codes
+        if outside.any() and self.unknown is None:
+            text = next(text for text in texts if set(text) - set(self.symbols))
+            raise ValueError(
+                f"{text!r} has {sorted(set(text) - set(self.symbols))}, which the alphabet {self.symbols!r} lacks. "
+                "Add them, or declare one of its symbols `unknown`."
+            )
+        other = -1 if self.unknown is None else self.symbols.index(self.unknown)
+        lengths = torch.tensor([len(text) for text in texts], dtype=torch.int64)
+        values = torch.zeros(len(texts), int(lengths.max()) if texts else 0, dtype=torch.int64)
+        values[slot_mask(lengths, values.shape[1])] = torch.from_numpy(np.where(outside, other, number[place]))
+        return Sequences(values, lengths)
 
     def decode(self, sequences: Sequences) -> list[str]:
         """Sequences of tokens as texts."""
         return ["".join(self.symbols[i] for i in row.tolist()) for row in sequences]
+
+
+def _codes(text: str) -> np.ndarray:
+    """The number of each character."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)

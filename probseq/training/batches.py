@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from probseq.bucketing import arrange, cut
 from probseq.context import Context
 from probseq.rows import count_rows, from_list, place, select_rows
 from probseq.sequences import Sequences
@@ -58,6 +60,14 @@ class Data:
         return Data(self.sequences.select(index), select_rows(self.context, index))
 
 
+Reduce = Callable[[Tensor, str], Tensor]
+
+
+def alone(x: Tensor, _: str) -> Tensor:
+    """The sum, or the maximum, over one process."""
+    return x
+
+
 class Batch:
     """Some of the data, by index; `weight` is 0 in a batch that only keeps processes in step."""
 
@@ -71,7 +81,56 @@ class Batch:
         return Batch(self.index, data, self.weight)
 
 
-class Batches:
+class Loader(ABC):
+    """What the trainer takes its batches from, and where it stands there.
+
+    Each process takes as many batches in an epoch as any other. The trainer sets `epoch` when one begins, and `taken`,
+    the batches of this process that it has done in it.
+    """
+
+    def __init__(self) -> None:
+        self.epoch, self.rank, self.world = 0, 0, 1
+        self.taken = self.resume_at = 0
+
+    def join(self, rank: int, world: int, reduce: Reduce = alone) -> None:
+        """Be one of `world` processes; `reduce` makes the "sum" or "max" of a tensor over all of them."""
+        self.rank, self.world = rank, world
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many batches each process takes in an epoch."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of this epoch, from `resume_at` on, which it sets back to 0."""
+
+    @abstractmethod
+    def count(self) -> tuple[int, int]:
+        """How many elements there are, and how many sequences that ended, in all processes."""
+
+    def name(self, index: int) -> str:
+        """What to call a sequence."""
+        return str(index)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the epoch stands, for a checkpoint in its middle."""
+        return {"epoch": self.epoch, "taken": self.taken % len(self), "batches": len(self)}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from there.
+
+        Raises:
+            ValueError: an epoch is to be finished with other batches than it was begun with.
+        """
+        if state_dict["taken"] and state_dict["batches"] != len(self):
+            raise ValueError(
+                f"the checkpoint stands in the middle of an epoch of {state_dict['batches']} batches; these data and "
+                f"batch sizes make {len(self)}. Resume with the ones it was begun with."
+            )
+        self.epoch, self.resume_at = state_dict["epoch"], state_dict["taken"]
+
+
+class Batches(Loader):
     """All sequences once an epoch, in batches of similar lengths, in an order fixed by seed and epoch.
 
     A batch holds at most `tokens` padded slots (one more than its elements a sequence, for the end), of y and of any
@@ -90,51 +149,26 @@ class Batches:
     """
 
     def __init__(self, data: Data, tokens: int | None, size: int | None, seed: int | None, bucket: bool = True) -> None:
-        for name, value in (("batch_tokens", tokens), ("batch_size", size)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more; got {value}.")
-        if not bucket and (tokens is not None or size is None):
-            raise ValueError(
-                f"bucket=False makes batches of a number of sequences; got batch_tokens={tokens}, batch_size={size}. "
-                "Pass batch_tokens=None and a batch_size."
-            )
-        self.data, self.tokens, self.size, self.seed, self.bucket = data, tokens, size, seed, bucket
-        self.epoch, self.rank, self.world = 0, 0, 1
-        self.taken = 0
-        """Batches of this process that the trainer has done in this epoch."""
-        self.resume_at = 0
+        super().__init__()
+        check_sizes(tokens, size, bucket)
+        self.data, self.seed, self.bucket = data, seed, bucket
         # The cut points depend on the sorted lengths alone, so they are the same in every epoch.
         self.lengths = data.sequences.lengths
         if tokens is not None:
             # A short y may have an x that fills the memory.
             self.lengths = self.lengths.maximum(_longest(data.context, len(data.sequences)))
-        self.cuts = self._cut(self.lengths.sort().values.tolist())
+        self.cuts = cut(self.lengths.sort().values.tolist(), tokens, size)
 
     def __len__(self) -> int:
         return -(-len(self.cuts) // self.world)
 
-    def _cut(self, lengths: list[int]) -> list[tuple[int, int]]:
-        """Ranges of the sorted sequences, greedily filled."""
-        cuts, start = [], 0
-        for i, length in enumerate(lengths):
-            count = i - start + 1
-            over = self.tokens is not None and count * (length + 1) > self.tokens
-            if count > 1 and (over or (self.size is not None and count > self.size)):
-                cuts.append((start, i))
-                start = i
-        return [*cuts, (start, len(lengths))]
+    def count(self) -> tuple[int, int]:
+        return int(self.data.sequences.lengths.sum()), int(self.data.sequences.ended.sum())
 
     def indices(self, epoch: int) -> list[Int[Tensor, " n"]]:
         """The sequences of every batch of an epoch, of all processes."""
-        lengths = self.lengths
-        if self.seed is None:
-            order = lengths.argsort(stable=True)
-            return [order[a:b] for a, b in self.cuts]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        shuffled = torch.randperm(len(lengths), generator=generator)
-        order = shuffled[lengths[shuffled].argsort(stable=True)] if self.bucket else shuffled
-        cuts = [self.cuts[i] for i in torch.randperm(len(self.cuts), generator=generator).tolist()]
-        return [order[a:b] for a, b in cuts]
+        generator = None if self.seed is None else of_epoch(self.seed, epoch)
+        return arrange(self.lengths, self.cuts, generator, self.bucket)
 
     def __iter__(self) -> Iterator[Batch]:
         indices = self.indices(self.epoch)
@@ -145,22 +179,22 @@ class Batches:
             index = indices[place % len(indices)]
             yield Batch(index, self.data.select(index), weight)
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the epoch stands, for a checkpoint in its middle."""
-        return {"epoch": self.epoch, "taken": self.taken % len(self), "batches": len(self)}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from there.
+def check_sizes(tokens: int | None, size: int | None, bucket: bool) -> None:
+    """Raise ValueError unless batches can be made of that."""
+    for name, value in (("batch_tokens", tokens), ("batch_size", size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be 1 or more; got {value}.")
+    if not bucket and (tokens is not None or size is None):
+        raise ValueError(
+            f"bucket=False makes batches of a number of sequences; got batch_tokens={tokens}, batch_size={size}. "
+            "Pass batch_tokens=None and a batch_size."
+        )
 
-        Raises:
-            ValueError: an epoch is to be finished with other batches than it was begun with.
-        """
-        if state_dict["taken"] and state_dict["batches"] != len(self):
-            raise ValueError(
-                f"the checkpoint stands in the middle of an epoch of {state_dict['batches']} batches; these data and "
-                f"batch sizes make {len(self)}. Resume with the ones it was begun with."
-            )
-        self.epoch, self.resume_at = state_dict["epoch"], state_dict["taken"]
+
+def of_epoch(seed: int, epoch: int) -> torch.Generator:
+    """The random numbers of an epoch."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
 
 
 def _longest(x: Any, rows: int) -> Int[Tensor, " n"]:

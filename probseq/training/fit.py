@@ -16,14 +16,17 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
 
+from probseq.datasets import Parquet
 from probseq.model import SequenceModel
 from probseq.objectives import Objective
 from probseq.sequences import Sequences
 from probseq.training.averaging import Averaging
-from probseq.training.batches import Batches, Data
+from probseq.training.batches import Batches, Data, Loader
 from probseq.training.module import MaximumLikelihood
 from probseq.training.quiet import Unprofiled, quiet
+from probseq.training.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class _Progress(TQDMProgressBar):
 class _Rhythm(Callback):
     """Keeps the batches in step with the trainer, and takes Ctrl-C between two steps."""
 
-    def __init__(self, every: list[Batches], seed: int, last: Path | None, anew: bool) -> None:
+    def __init__(self, every: list[Loader], seed: int, last: Path | None, anew: bool) -> None:
         self.every, self.seed, self.last, self.anew, self.interrupted = every, seed, last, anew, False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -80,13 +83,17 @@ class _Rhythm(Callback):
             for old in (self.last, self.last.with_name("best.ckpt")):
                 if old.exists():
                     old.replace(old.with_suffix(".previous.ckpt"))
+
+        def reduce(x: Tensor, by: str) -> Tensor:
+            return trainer.strategy.reduce(x.to(trainer.strategy.root_device), reduce_op=by).cpu()  # type: ignore[return-value]
+
         for batches in self.every:
-            batches.rank, batches.world = trainer.global_rank, trainer.world_size
+            batches.join(trainer.global_rank, trainer.world_size, reduce)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.interrupted:
             raise _InterruptedError
-        batches: Batches = pl_module.batches  # type: ignore[assignment]
+        batches: Loader = pl_module.batches  # type: ignore[assignment]
         batches.epoch = trainer.current_epoch
         if not batches.resume_at:
             torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * batches.world + batches.rank)
@@ -175,7 +182,7 @@ def fit(
     data the model is left with its best weights, else with the last ones, and in evaluation mode.
 
     Args:
-        train, validation: Sequences, or a pair (Sequences, context).
+        train, validation: Sequences, or a pair (Sequences, context), or a `datasets.Parquet`, which is streamed.
         objective: what is minimised; None is TeacherForcing(), the likelihood. Validation scores exact log P always,
             but for `MissingValues`, which estimates that of what is observed.
         max_epochs: passes over the training data, those before a resume counted in.
@@ -215,18 +222,17 @@ def fit(
         raise ValueError(f"average is the decay of a moving average, between 0 and 1; got {average}.")
     if patience is not None and validation is None:
         raise ValueError("patience needs validation data: pass validation=…, or leave patience out.")
-    training_data = _checked(model, train, "train", objective)
-    held_out = None if validation is None else _checked(model, validation, "validation", objective)
-    batches = Batches(training_data, batch_tokens, batch_size, seed, bucket)
+    batches = _load("train", train, _Conform(model, objective), batch_tokens, batch_size, seed, bucket)
+    evaluation = None
+    if validation is not None:
+        # No gradient is kept, so that larger batches fit.
+        sizes = batch_tokens and 4 * batch_tokens, batch_size and 4 * batch_size
+        evaluation = _load("validation", validation, _Conform(model, objective), *sizes, None)
     module = MaximumLikelihood(
         model, batches, accumulate, learning_rate, weight_decay, schedule, schedule_epochs or max_epochs, warmup_steps,
         # The scaler of 16-bit floats must see the gradients that a fused optimiser hides.
         fused=precision != "16-mixed", objective=objective,
     )  # fmt: skip
-    evaluation = None
-    if held_out is not None:
-        # No gradient is kept, so that larger batches fit.
-        evaluation = Batches(held_out, batch_tokens and 4 * batch_tokens, batch_size and 4 * batch_size, None)
     with contextlib.ExitStack() as stack:
         folder = Path(directory or stack.enter_context(tempfile.TemporaryDirectory()))
         last = folder / "last.ckpt"
@@ -306,19 +312,31 @@ class _Checkpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": str(self.dirpath)})
 
 
-def _checked(model: SequenceModel, data: Any, name: str, objective: Objective | None) -> Data:
-    """The data, conformed once, so that no step has to: by the model, or by an objective that takes others."""
+@dataclass(frozen=True)
+class _Conform:
+    """y and x checked, so that no step has to: by the model, or by an objective that takes others."""
+
+    model: SequenceModel
+    objective: Objective | None
+
+    def __call__(self, y: Sequences, context: Any) -> Data:
+        own = getattr(self.objective, "conform", None)
+        y, context = self.model.conform(y, context) if own is None else own(self.model, y, context)
+        _require_possible(self.model, y)
+        return Data(y, context)
+
+
+def _load(
+    name: str, data: Any, conform: _Conform, tokens: int | None, size: int | None, seed: int | None, bucket: bool = True
+) -> Loader:
+    """The batches of data in memory, which are checked now, or of files, which are checked as they are read."""
+    if isinstance(data, Parquet):
+        return Stream(data, conform, tokens, size, seed, bucket)
     data = Data.of(data)
-    own = getattr(objective, "conform", None)
     try:
-        if own is None:
-            sequences, context = model.conform(data.sequences, data.context)
-        else:
-            sequences, context = own(model, data.sequences, data.context)
-        _require_possible(model, sequences)
+        return Batches(conform(data.sequences, data.context), tokens, size, seed, bucket)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    return Data(sequences, context)
 
 
 def _require_possible(model: SequenceModel, y: Sequences) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from probseq.model import SequenceModel
 from probseq.objectives import Objective, TeacherForcing
-from probseq.training.batches import Batch, Batches
+from probseq.training.batches import Batch, Loader
 
 LOOK_EVERY = 50
 """On an accelerator, steps between two looks at whether the loss is finite: each look waits for the device."""
@@ -33,7 +34,7 @@ class MaximumLikelihood(L.LightningModule):
     def __init__(
         self,
         model: SequenceModel,
-        batches: Batches,
+        batches: Loader,
         accumulate: int,
         learning_rate: float,
         weight_decay: float,
@@ -48,9 +49,6 @@ class MaximumLikelihood(L.LightningModule):
         self.learning_rate, self.weight_decay, self.fused = learning_rate, weight_decay, fused
         self.schedule, self.schedule_epochs, self.warmup_steps = schedule, schedule_epochs, warmup_steps
         self.objective = TeacherForcing() if objective is None else objective
-        self.total_decisions = max(
-            1, count_decisions(model, batches.data.sequences.lengths, batches.data.sequences.ended)
-        )
         self.history: list[dict[str, float]] = []
         self._sums: dict[str, tuple[Tensor, float]] = {}
         self._bad_step: Tensor | None = None
@@ -68,6 +66,12 @@ class MaximumLikelihood(L.LightningModule):
     def steps_per_epoch(self) -> int:
         """Optimiser steps."""
         return math.ceil(len(self.batches) / self.accumulate)
+
+    @cached_property
+    def total_decisions(self) -> int:
+        """What nats are counted over in an epoch of all processes, 1 at least."""
+        elements, ended = self.batches.count()
+        return max(1, elements if self.model.stop.certain else elements + ended)
 
     @property
     def is_likelihood(self) -> bool:
@@ -147,7 +151,7 @@ class MaximumLikelihood(L.LightningModule):
         self._bad_step, self._recent = None, []
 
     def _refuse(self, batch: Batch) -> None:
-        shown = ", ".join(map(str, batch.index[:8].tolist())) + (" …" if len(batch.index) > 8 else "")
+        shown = ", ".join(map(self.batches.name, batch.index[:8].tolist())) + (" …" if len(batch.index) > 8 else "")
         raise NonFiniteLossError(
             f"the loss is not finite at epoch {self.current_epoch}, step {self.global_step}, in the batch of training "
             f"sequences {shown}. Training stopped and the last checkpoint stands. "
