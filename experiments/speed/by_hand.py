@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 PADDING = -1
-"""The target that cross-entropy ignores."""
-
-State = tuple[Tensor, Tensor]
+"""The target that cross-entropy ignores, and what stands beyond the end of a chorale."""
 
 
 class CharLSTM(nn.Module):
@@ -28,93 +25,103 @@ class CharLSTM(nn.Module):
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
         self.project = nn.Linear(hidden, symbols + 1)
 
-    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Logits (b, t, v + 1), and the state after the last input."""
-        hidden, after = self.lstm(self.embedding(inputs), state)
-        return self.project(hidden), after
+    def collate(self, sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Padded inputs [start, y₁ … y_T] and targets [y₁ … y_T, end]."""
+        boundary = torch.tensor([self.symbols])
+        marked = [torch.cat([boundary, sequence, boundary]) for sequence in sequences]
+        padded = pad_sequence(marked, batch_first=True, padding_value=PADDING)
+        return padded[:, :-1].clamp(min=0), padded[:, 1:]
+
+    def nats(self, inputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+        """−log P of the targets that are not padding, by default their mean."""
+        logits = self.project(self.lstm(self.embedding(inputs))[0])
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING, reduction=reduction)
 
 
-def cross_entropy(model: CharLSTM, inputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-    """Nats of the targets that are not padding."""
-    logits = model(inputs)[0]
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING, reduction=reduction)
+class ChordLSTM(nn.Module):
+    """LSTM over vectors of bits; at each step a coin for the end, then one for each bit."""
+
+    def __init__(self, bits: int, hidden: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.zeros(bits))
+        self.lstm = nn.LSTM(bits, hidden, batch_first=True)
+        self.project = nn.Linear(hidden, bits)
+        self.stop = nn.Linear(hidden, 1)
+
+    def collate(self, sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Padded chords, after which there is room for the end, and whether each step is one."""
+        ended = [F.pad(each.float(), (0, 0, 0, 1), value=PADDING) for each in sequences]
+        padded = pad_sequence(ended, batch_first=True)
+        lengths = torch.tensor([len(each) + 1 for each in sequences])
+        return padded, torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
+
+    def nats(self, padded: Tensor, steps: Tensor, reduction: str = "mean") -> Tensor:
+        """−log P, by default its mean over steps, ends counted in."""
+        first = self.first.expand(len(padded), 1, -1)
+        hidden = self.lstm(torch.cat([first, padded[:, :-1].clamp(min=0)], 1))[0][steps]
+        targets = padded[steps]
+        ends = targets[:, 0] < 0
+        bits = F.binary_cross_entropy_with_logits(self.project(hidden), targets.clamp(min=0), reduction="none").sum(-1)
+        stops = F.binary_cross_entropy_with_logits(self.stop(hidden).squeeze(-1), ends.float(), reduction="none")
+        total = (stops + torch.where(ends, 0.0, bits)).sum()
+        return total / len(targets) if reduction == "mean" else total
 
 
-def mark(sequences: Iterable[Tensor], symbols: int) -> list[Tensor]:
-    """Each sequence between two boundary symbols."""
-    boundary = torch.tensor([symbols])
-    return [torch.cat([boundary, sequence, boundary]) for sequence in sequences]
+Hand = CharLSTM | ChordLSTM
 
 
-def collate(marked: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Padded inputs [start, y₁ … y_T] and targets [y₁ … y_T, end]."""
-    padded = pad_sequence(list(marked), batch_first=True, padding_value=PADDING)
-    return padded[:, :-1].clamp(min=0), padded[:, 1:]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Nats per target over an epoch, and what it took."""
-
-    nats: float
-    seconds: float
-
-
-def train_plain(
-    model: CharLSTM, marked: list[Tensor], epochs: int, batch_size: int, learning_rate: float
-) -> list[Epoch]:
-    """As a tutorial has it: a DataLoader that pads each batch, and Adam."""
-    loader = DataLoader(marked, batch_size, shuffle=True, collate_fn=collate)  # type: ignore[arg-type]
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
+def train_plain(model: Hand, sequences: list[Tensor], epochs: int, batch_size: int, rate: float) -> list[float]:
+    """As a tutorial has it: a DataLoader that pads each batch, and Adam. Seconds of each epoch."""
+    loader = DataLoader(sequences, batch_size, shuffle=True, collate_fn=model.collate)  # type: ignore[arg-type]
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     return [train_epoch(model, optimiser, loader) for _ in range(epochs)]
 
 
-def train_best(
-    model: CharLSTM, marked: list[Tensor], epochs: int, batch_size: int, learning_rate: float
-) -> list[Epoch]:
+def train_best(model: Hand, sequences: list[Tensor], epochs: int, batch_size: int, rate: float) -> list[float]:
     """As fast as it gets by hand: padded once, batches of similar lengths cut from tensors, fused Adam."""
-    inputs, targets = collate(marked)
-    lengths = torch.tensor([len(sequence) - 1 for sequence in marked])
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
-    return [train_epoch(model, optimiser, buckets(inputs, targets, lengths, batch_size)) for _ in range(epochs)]
+    padded = model.collate(sequences)
+    lengths = torch.tensor([len(sequence) + 1 for sequence in sequences])
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+    return [train_epoch(model, optimiser, buckets(padded, lengths, batch_size)) for _ in range(epochs)]
 
 
-def buckets(inputs: Tensor, targets: Tensor, lengths: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def buckets(padded: tuple[Tensor, Tensor], lengths: Tensor, batch_size: int) -> Iterator[list[Tensor]]:
     """Batches of similar lengths, trimmed to their longest, in random order."""
     order = torch.randperm(len(lengths))
     batches = order[lengths[order].argsort(stable=True)].split(batch_size)
     for i in torch.randperm(len(batches)).tolist():
         width = int(lengths[batches[i][-1]])
-        yield inputs[batches[i], :width], targets[batches[i], :width]
+        yield [each[batches[i], :width] for each in padded]
 
 
-def train_epoch(model: CharLSTM, optimiser: torch.optim.Optimizer, batches: Iterable[tuple[Tensor, Tensor]]) -> Epoch:
-    """One pass over the data."""
-    begin, nats, count = time.perf_counter(), 0.0, 0
-    for inputs, targets in batches:
-        loss = cross_entropy(model, inputs, targets)
+def train_epoch(model: Hand, optimiser: torch.optim.Optimizer, batches: Iterable[Sequence[Tensor]]) -> float:
+    """One pass over the data: seconds, in which the loss is looked at, as one does."""
+    begin, total = time.perf_counter(), 0.0
+    for batch in batches:
+        loss = model.nats(batch[0], batch[1])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        scored = int((targets != PADDING).sum())
-        nats, count = nats + loss.item() * scored, count + scored
-    return Epoch(nats / count, time.perf_counter() - begin)
+        total += loss.item()
+    return time.perf_counter() - begin
 
 
 @torch.no_grad()
-def sample(model: CharLSTM, num_samples: int, max_length: int) -> tuple[Tensor, Tensor]:
-    """Draws (b, t) and their lengths without the end; every row stays until all have ended."""
-    boundary = model.symbols
-    token = torch.full((num_samples, 1), boundary, device=model.project.weight.device)
-    ended = torch.zeros_like(token, dtype=torch.bool)
-    lengths = torch.zeros_like(token)
-    state, columns = None, []
-    for _ in range(max_length):
-        logits, state = model(token, state)
-        token = torch.multinomial(logits[:, -1].softmax(-1), 1)
-        columns.append(token)
-        ended |= token == boundary
-        lengths += ~ended
-        if ended.all():
-            break
-    return torch.cat(columns, 1), lengths.squeeze(1)
+def sample(model: CharLSTM, num_samples: int, max_length: int) -> Tensor:
+    """Lengths of draws without the end, as fast as it gets by hand: one cell a step, and rows that end leave."""
+    device = model.project.weight.device
+    weights = (model.lstm.weight_ih_l0, model.lstm.weight_hh_l0, model.lstm.bias_ih_l0, model.lstm.bias_hh_l0)
+    drawn = torch.full((num_samples, max_length), PADDING, device=device)
+    rows = torch.arange(num_samples, device=device)
+    token = torch.full((num_samples,), model.symbols, device=device)
+    h = c = torch.zeros(num_samples, model.lstm.hidden_size, device=device)
+    for t in range(max_length):
+        h, c = torch.lstm_cell(model.embedding(token), (h, c), *weights)  # type: ignore[arg-type]
+        token = torch.multinomial(model.project(h).softmax(-1), 1).squeeze(1)
+        going = (token != model.symbols).nonzero().squeeze(1)
+        if len(going) < len(rows):
+            rows, token, h, c = rows[going], token[going], h[going], c[going]
+            if not len(rows):
+                break
+        drawn[rows, t] = token
+    return (drawn != PADDING).sum(1)

@@ -1,0 +1,130 @@
+"""Log-probabilities of symbols by a softmax over a large alphabet, without all the logits at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probseq.numerics import at_least_float32
+
+LARGE = 2**24
+"""The number of logits from which they are made in chunks, and the least in a chunk."""
+
+CHUNKS = 16
+"""How many chunks there are at most."""
+
+
+def is_large(features: Float[Tensor, "*n h"], weight: Float[Tensor, "v h"]) -> bool:
+    """Whether the logits are too many to be kept. A softmax in float16 needs its gradient scaled before it is taken."""
+    many = features.shape[:-1].numel() * len(weight) > LARGE
+    return many and _working(features) != torch.float16
+
+
+def log_softmax_at(
+    features: Float[Tensor, "n h"], weight: Float[Tensor, "v h"], bias: Float[Tensor, " v"], y: Int[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """log softmax(W h + b)_y of each row.
+
+    Many logits are made a chunk of rows at a time. Where a gradient is wanted, that of the sum over rows is taken along
+    with the value, while a chunk is there: the arithmetic is then that of the plain way, in a fraction of the memory.
+    Rows that turn out to be weighted differently cost as much again in the backward pass.
+    """
+    if not is_large(features, weight):
+        return _at_once(features, weight, bias, y)
+    operands = (features, weight, bias)
+    wanted = tuple(torch.is_grad_enabled() and operand.requires_grad for operand in operands)
+    return _InChunks.apply(*operands, y, wanted)  # type: ignore[no-any-return]
+
+
+def _at_once(features: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Tensor:
+    return -F.cross_entropy(at_least_float32(F.linear(features, weight, bias)), y, reduction="none")
+
+
+def _working(features: Tensor) -> torch.dtype:
+    """What the product is taken in, autocast heeded."""
+    device = features.device.type
+    autocast = torch.is_autocast_enabled(device) and features.dtype != torch.float64
+    return torch.get_autocast_dtype(device) if autocast else features.dtype
+
+
+class _InChunks(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, y: Tensor, wanted: tuple[bool, bool, bool]
+    ) -> Tensor:
+        ctx.dtype, ctx.wanted = _working(features), wanted
+        ctx.save_for_backward(features, weight, bias, y)
+        log_prob, ctx.found = _walk((features, weight, bias), y, ctx.dtype, wanted)
+        return log_prob
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        *operands, y = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_again(operands, y, ctx.dtype, ctx.wanted, upstream), None, None
+        # Handed over once, and scaled in place: a second pass over a graph that was kept computes them again.
+        found, ctx.found = ctx.found, None
+        # An accelerator is waited for here, which is little beside a product of this size.
+        if found is None or not bool((upstream == upstream[:1]).all()):
+            found = _walk(operands, y, ctx.dtype, ctx.wanted, upstream)[1]
+        else:
+            found = [None if each is None else each.mul_(upstream[0]) for each in found]
+        return *found, None, None
+
+
+def _walk(
+    operands: Sequence[Tensor], y: Tensor, dtype: torch.dtype, wanted: Sequence[bool], upstream: Tensor | None = None
+) -> tuple[Tensor, list[Tensor | None]]:
+    """log P(y), and the gradients that are wanted of its sum, rows weighted by `upstream`."""
+    features, weight, bias = operands[0], operands[1].to(dtype), operands[2].to(dtype)
+    precise = torch.promote_types(dtype, torch.float32)
+    rows = max(LARGE // len(weight), -(-len(features) // CHUNKS))
+    logits = features.new_empty(min(rows, len(features)), len(weight), dtype=dtype)
+    normalised = torch.empty_like(logits, dtype=precise)
+    log_prob = features.new_empty(len(features), dtype=precise)
+    d_features, d_weight, d_bias = (
+        torch.zeros_like(each, dtype=precise) if want else None for each, want in zip(operands, wanted, strict=True)
+    )
+    for begin in range(0, len(features), rows):
+        part = slice(begin, begin + rows)
+        h, at = features[part].to(dtype), y[part].unsqueeze(1)
+        z = torch.addmm(bias, h, weight.T, out=logits[: len(h)])
+        log_p = torch.log_softmax(z, -1, dtype=precise, out=normalised[: len(h)])
+        own = log_p.gather(1, at)
+        log_prob[part] = own.squeeze(1)
+        # −∂ log P(y) / ∂z, with p − 1 in full precision.
+        error = torch.exp(log_p, out=z).scatter_(1, at, own.expm1().to(dtype)) if any(wanted) else z
+        if upstream is not None:
+            error.mul_(upstream[part].unsqueeze(1))
+        if d_features is not None:
+            _subtract_product(d_features[part], error, weight)
+        if d_weight is not None:
+            _subtract_product(d_weight, error.T, h)
+        if d_bias is not None:
+            d_bias -= error.sum(0, dtype=precise)
+    gradients = zip((d_features, d_weight, d_bias), operands, strict=True)
+    return log_prob, [None if each is None else each.to(operand) for each, operand in gradients]
+
+
+def _subtract_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total −= a b, the sum being kept in the precision of `total`."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b, alpha=-1)
+    else:
+        total -= a @ b
+
+
+def _again(
+    operands: Sequence[Tensor], y: Tensor, dtype: torch.dtype, wanted: Sequence[bool], upstream: Tensor
+) -> list[Tensor | None]:
+    """The gradients as functions that have gradients themselves."""
+    features, weight, bias = (operand.to(dtype) for operand in operands)
+    value = _at_once(features, weight, bias, y)
+    inputs = [operand for operand, want in zip(operands, wanted, strict=True) if want]
+    found = iter(torch.autograd.grad(value, inputs, upstream.to(value), create_graph=True))
+    return [next(found) if want else None for want in wanted]
