@@ -22,8 +22,7 @@ Size = tuple[int, int, int]
 def vocabulary(run: Run) -> Iterator[Row]:
     """Our likelihood beside `F.cross_entropy(F.linear(…))`.
 
-    On a CPU 4,096 tokens stand for 32,768, which take the plain way 13 GB: time and memory are linear in them. On a GPU
-    both sides multiply in bfloat16.
+    On a CPU 4,096 tokens stand for 32,768, which take the plain way 18 GB. On a GPU both sides multiply in bfloat16.
     """
     wanted = {"cpu": ((4096, 50_257, 512), 1.0), "cuda": ((32_768, 50_257, 512), 1 / 3)}
     for device, (size, at_most) in wanted.items():
