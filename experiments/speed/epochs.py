@@ -107,7 +107,8 @@ def against(ours: list[float], theirs: list[float]) -> str:
     """Held-out nats of both, means over trainings, with the standard error of their difference."""
     apart = mean(ours) - mean(theirs)
     error = stdev(a - b for a, b in zip(ours, theirs, strict=True)) / len(ours) ** 0.5
-    near = "equal" if abs(apart) <= NEAR else "better" if apart < 0 else "worse"
+    told = abs(apart) > 2 * error
+    near = "equal" if abs(apart) <= NEAR else "not told apart" if not told else "better" if apart < 0 else "worse"
     return f"held-out nats {mean(ours):.4f}, by hand {mean(theirs):.4f} ({near}, ± {error:.4f})"
 
 

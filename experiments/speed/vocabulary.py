@@ -22,7 +22,7 @@ Size = tuple[int, int, int]
 def vocabulary(run: Run) -> Iterator[Row]:
     """Our likelihood beside `F.cross_entropy(F.linear(…))`.
 
-    On a CPU 4,096 tokens stand for 32,768, which take the plain way 13 GB: time and memory are linear in them.
+    On a CPU 4,096 tokens stand for 32,768, which take the plain way 18 GB. On a GPU both sides multiply in bfloat16.
     """
     wanted = {"cpu": ((4096, 50_257, 512), 1.0), "cuda": ((32_768, 50_257, 512), 1 / 3)}
     for device, (size, at_most) in wanted.items():
@@ -33,7 +33,8 @@ def vocabulary(run: Run) -> Iterator[Row]:
                 yield skipped("vocabulary", f"{name}, {kind}", device, f"≤ {target:.3g}", NO_GPU)
             continue
         sides = {NAIVE: prepare(NAIVE, size, device), OURS: prepare(OURS, size, device)}
-        torch.testing.assert_close(sides[NAIVE](), sides[OURS](), rtol=1e-4, atol=1e-4)
+        near = 1e-4 if device == "cpu" else 1e-2
+        torch.testing.assert_close(sides[NAIVE](), sides[OURS](), rtol=near, atol=near)
         times = alternate(sides, device, 2 if run.smoke else 3 if device == "cpu" else 10)
         work = 3 * 2.0 * size[0] * size[1] * size[2]
         yield compare(run, "vocabulary", f"{name}, time", device, times, NAIVE, work, at_most=at_most)
@@ -67,6 +68,7 @@ def value_and_gradient(score: Any, features: Tensor, y: Tensor, leaves: list[Ten
     """The sum, and the norm of its gradient, which is left behind as an optimiser finds it."""
     for leaf in leaves:
         leaf.grad = None
-    total = score(features, y).sum()
+    with torch.autocast("cuda", torch.bfloat16, enabled=features.is_cuda):
+        total = score(features, y).sum()
     total.backward()
     return total.item(), float(torch.stack([leaf.grad.norm() for leaf in leaves]).norm())  # type: ignore[union-attr]
