@@ -1,12 +1,12 @@
 """Models on disk."""
 
 import json
+import os
 
 import pytest
 import torch
 
 import probseq as ps
-from probseq import saving
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_full_disk_leaves_the_old_save(model, tmp_path, monkeypatch, write):
     old = model.first.detach().clone()
     with torch.no_grad():
         model.first.add_(1)
-    calls, real = [], saving.os.fsync
+    calls, real = [], os.fsync
 
     def full(handle):
         calls.append(handle)
@@ -50,7 +50,7 @@ def test_a_full_disk_leaves_the_old_save(model, tmp_path, monkeypatch, write):
             raise OSError(28, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr(saving.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ps.SaveError, match=r"No space left on device.*unchanged"):
         ps.save(model, tmp_path)
     assert torch.equal(ps.load(tmp_path).first, old)

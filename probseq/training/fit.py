@@ -334,9 +334,10 @@ def _load(
         return Stream(data, conform, tokens, size, seed, bucket)
     data = Data.of(data)
     try:
-        return Batches(conform(data.sequences, data.context), tokens, size, seed, bucket)
+        data = conform(data.sequences, data.context)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+    return Batches(data, tokens, size, seed, bucket)
 
 
 def _require_possible(model: SequenceModel, y: Sequences) -> None:
