@@ -62,7 +62,7 @@ class SequenceModel(Face, nn.Module):
         super().__init__()
         scaling = Chain(scaling) if isinstance(scaling, tuple | list) else scaling
         context = Several(context) if isinstance(context, tuple | list) else context
-        self.element = fresh_part(element, "element")
+        self.element = fresh_part(element, "element")  # type: ignore[reportAttributeAccessIssue]
         self.recurrence = fresh_part(recurrence, "recurrence")
         self.likelihood = fresh_part(likelihood, "likelihood")
         self.stop = fresh_part(stop, "stop")
@@ -87,6 +87,12 @@ class SequenceModel(Face, nn.Module):
         check_widths(self.recurrence, self.inputs, sets, carried)
         self.initial = nn.Linear(sets, carried) if sets else None
         self.eval()
+
+    @property
+    def element(self) -> Any:
+        """What one element is, and how it is read back in."""
+        # A property, since from Python 3.12 on protocols look for attributes where modules do not keep theirs.
+        return self._modules["element"]
 
     @property
     def parts(self) -> dict[str, Part | None]:

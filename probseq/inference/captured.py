@@ -69,7 +69,7 @@ class Steps:
 
     def __call__(self) -> None:
         step = self.model.emit(self.state.features, self.state.position, self.state.context)
-        self.going &= torch.rand_like(step.log_stop).log() >= step.log_stop
+        self.going &= torch.rand_like(step.log_stop) >= step.log_stop.exp()
         self.lengths += self.going
         y = _draw(step.element)
         self.columns.index_copy_(0, self.taken, y.unsqueeze(0).to(self.columns))

@@ -22,6 +22,9 @@ from probseq.structure import Links, recurrent
 
 Memory = tuple[Tensor, ...]
 
+FEW = 128
+"""Sequences up to which, on a GPU, one step is taken by torch's cell: cuDNN has more to launch, but faster products."""
+
 
 @dataclass(eq=False, repr=False)
 class _Fused(Part):
@@ -46,6 +49,8 @@ class _Fused(Part):
     kind: ClassVar[str] = "recurrence"
     states: ClassVar[int] = 1
     family: ClassVar[Any]
+    fused: ClassVar[Callable[..., tuple[Tensor, ...]]]
+    one_step: ClassVar[Callable[..., Any]]
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -78,9 +83,17 @@ class _Fused(Part):
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         if _lacks_bfloat16(inputs):
             return self._without_autocast(inputs, memory)
+        if inputs.shape[1] == 1 and _suits_one_step(inputs):
+            features, after = self._climb(self._cell_of_torch, inputs[:, 0], memory)
+            return features.unsqueeze(1), after
         first = tuple(tensor.transpose(0, 1).contiguous() for tensor in memory)
-        features, last = self.network(inputs, first if self.states > 1 else first[0])
-        last = last if self.states > 1 else (last,)
+        # cuDNN has a backward pass in training mode alone; what else that mode means is dropout.
+        train = self.training or (inputs.is_cuda and torch.is_grad_enabled())
+        between = self.network.dropout if self.training else 0.0
+        weights = [weight for layer in range(self.layers) for weight in self.weights(layer)]
+        features, *last = self.fused(
+            inputs, first if self.states > 1 else first[0], weights, True, self.layers, between, train, False, True
+        )
         features = F.dropout(features, self.dropout, self.training)
         return features, tuple(tensor.transpose(0, 1) for tensor in last)
 
@@ -104,7 +117,13 @@ class _Fused(Part):
             new = cell(layer, hidden, before)
             after.append(new)
             hidden = F.dropout(new[0], self.dropout, self.training)
+        if self.layers == 1:
+            return hidden, tuple(tensor.unsqueeze(1) for tensor in after[0])
         return hidden, tuple(torch.stack(tensors, 1) for tensors in zip(*after, strict=True))
+
+    def _cell_of_torch(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
+        new = self.one_step(inputs, before if self.states > 1 else before[0], *self.weights(layer))
+        return new if self.states > 1 else (new,)
 
     def gates(self, layer: int, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """W x + b and U h + c of a layer, all gates side by side."""
@@ -127,22 +146,25 @@ def _lacks_bfloat16(inputs: Tensor) -> bool:
     return cast and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def _suits_one_step(inputs: Tensor) -> bool:
+    """Whether torch's cells are faster for one step than oneDNN, which prepares more than it is worth, or cuDNN."""
+    if torch.is_autocast_enabled(inputs.device.type):
+        return False
+    return inputs.device.type == "cpu" or len(inputs) <= FEW
+
+
 @dataclass(eq=False, repr=False)
 class _OwnKernel(_Fused):
     """One that oneDNN lacks."""
 
     kernel: ClassVar[Callable[..., tuple[Tensor, Tensor]]]
-    one_step: ClassVar[Callable[..., Tensor]]
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         # torch.compile gets the gradients of updates in place wrong.
-        if inputs.device.type != "cpu" or torch.compiler.is_compiling():
+        if inputs.device.type != "cpu" or inputs.shape[1] == 1 or torch.compiler.is_compiling():
             return super().forward(inputs, memory)
         if torch.is_autocast_enabled("cpu"):
             return self._without_autocast(inputs, memory)
-        if inputs.shape[1] == 1:
-            features, after = self._climb(self._cell_of_torch, inputs[:, 0], memory)
-            return features.unsqueeze(1), after
         hidden, after = inputs.transpose(0, 1), []
         for layer in range(self.layers):
             hidden, last = self.kernel(hidden, memory[0][:, layer], *self.weights(layer))
@@ -150,15 +172,13 @@ class _OwnKernel(_Fused):
             hidden = F.dropout(hidden, self.dropout, self.training)
         return hidden.transpose(0, 1), (torch.stack(after, 1),)
 
-    def _cell_of_torch(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
-        return (self.one_step(inputs, before[0], *self.weights(layer)),)
-
 
 class Elman(_OwnKernel):
     """h' = tanh(W x + U h + b): output at each step, hidden-to-hidden recurrence (Deep Learning, 10.2, eq. 10.8–9)."""
 
     __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
     family = nn.RNN
+    fused = staticmethod(torch.rnn_tanh)
     kernel = staticmethod(kernels.elman)
     one_step = staticmethod(torch.rnn_tanh_cell)
 
@@ -177,6 +197,7 @@ class GRU(_OwnKernel):
 
     __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
     family = nn.GRU
+    fused = staticmethod(torch.gru)
     kernel = staticmethod(kernels.gru)
     one_step = staticmethod(torch.gru_cell)
 
@@ -211,16 +232,8 @@ class LSTM(_Fused):
     __doc__ = f"{__doc__}\n\n{_Fused.__doc__}"
     states = 2
     family = nn.LSTM
-
-    def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
-        if inputs.shape[1] > 1 or inputs.device.type != "cpu" or _lacks_bfloat16(inputs):
-            return super().forward(inputs, memory)
-        # For one step oneDNN prepares more than it is worth, the more so backwards.
-        features, after = self._climb(self._cell_of_torch, inputs[:, 0], memory)
-        return features.unsqueeze(1), after
-
-    def _cell_of_torch(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
-        return torch.lstm_cell(inputs, before, *self.weights(layer))
+    fused = staticmethod(torch.lstm)
+    one_step = staticmethod(torch.lstm_cell)
 
     def cell(self, layer: int, inputs: Tensor, before: Memory) -> Memory:
         hidden, carry = before
