@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,22 +35,32 @@ def gru(run: Run) -> Iterator[Row]:
 
 def min_gru(run: Run) -> Iterator[Row]:
     """Our MinGRU, parallel over time, beside torch's GRU on a CPU and its LSTM on a GPU."""
-    make = getattr(ps, "MinGRU", None)
     cases: list[tuple[str, Size, Any, float]] = [("cpu", (8, 4096, 128, 128), nn.GRU, 3)]
     cases += [("cuda", (64, 512, 512, 512), nn.LSTM, 12), ("cuda", (16, 4096, 256, 256), nn.LSTM, 30)]
     for device, size, family, at_least in [("cpu", (2, 64, 4, 4), nn.GRU, 3)] if run.smoke else cases:
         peer = f"nn.{family.__name__}"
         name = f"MinGRU, forward + backward {size}, {peer} of that size"
-        if device not in run.limits or make is None:
-            reason = NO_GPU if device not in run.limits else "skipped: there is no MinGRU"
-            yield skipped("recurrences", name, device, f"≥ {at_least}", reason)
+        if device not in run.limits:
+            yield skipped("recurrences", name, device, f"≥ {at_least}", NO_GPU)
             continue
         torch.manual_seed(run.seed)
-        part = built(make(size[3]), size, device, run.seed)
+        part = built(ps.MinGRU(size[3]), size, device, run.seed)
         theirs = family(size[2], size[3], batch_first=True).to(device)
         x = torch.randn(size[:3], device=device, requires_grad=True)
-        times = alternate({peer: torchs(theirs, x), OURS: ours(part, x)}, device, 2 if run.smoke else 7)
+        with tf32():
+            times = alternate({peer: torchs(theirs, x), OURS: ours(part, x)}, device, 2 if run.smoke else 7)
         yield compare(run, "recurrences", name, device, times, peer, at_least=at_least)
+
+
+@contextlib.contextmanager
+def tf32() -> Iterator[None]:
+    """Products of float32 in TF32 on a GPU, as cuDNN takes its own by default."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def built(part: Any, size: Size, device: str, seed: int) -> Any:

@@ -22,9 +22,6 @@ from probseq.structure import Links, recurrent
 
 Memory = tuple[Tensor, ...]
 
-FEW = 128
-"""Sequences up to which, on a GPU, one step is taken by torch's cell: cuDNN has more to launch, but faster products."""
-
 
 @dataclass(eq=False, repr=False)
 class _Fused(Part):
@@ -83,7 +80,8 @@ class _Fused(Part):
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         if _lacks_bfloat16(inputs):
             return self._without_autocast(inputs, memory)
-        if inputs.shape[1] == 1 and _suits_one_step(inputs):
+        if inputs.shape[1] == 1 and inputs.device.type == "cpu":
+            # For one step oneDNN prepares more than it is worth, the more so backwards.
             features, after = self._climb(self._cell_of_torch, inputs[:, 0], memory)
             return features.unsqueeze(1), after
         first = tuple(tensor.transpose(0, 1).contiguous() for tensor in memory)
@@ -146,13 +144,6 @@ def _lacks_bfloat16(inputs: Tensor) -> bool:
     return cast and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _suits_one_step(inputs: Tensor) -> bool:
-    """Whether torch's cells are faster for one step than oneDNN, which prepares more than it is worth, or cuDNN."""
-    if torch.is_autocast_enabled(inputs.device.type):
-        return False
-    return inputs.device.type == "cpu" or len(inputs) <= FEW
-
-
 @dataclass(eq=False, repr=False)
 class _OwnKernel(_Fused):
     """One that oneDNN lacks."""
@@ -161,10 +152,12 @@ class _OwnKernel(_Fused):
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         # torch.compile gets the gradients of updates in place wrong.
-        if inputs.device.type != "cpu" or inputs.shape[1] == 1 or torch.compiler.is_compiling():
+        if inputs.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(inputs, memory)
         if torch.is_autocast_enabled("cpu"):
             return self._without_autocast(inputs, memory)
+        if inputs.shape[1] == 1:
+            return super().forward(inputs, memory)
         hidden, after = inputs.transpose(0, 1), []
         for layer in range(self.layers):
             hidden, last = self.kernel(hidden, memory[0][:, layer], *self.weights(layer))
