@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from probseq.numerics import at_least_float32
 LARGE = 2**24
 """The number of logits from which they are made in chunks, and the least in a chunk."""
 
-CHUNKS = 16
-"""How many chunks there are at most."""
+CHUNKS = {"cpu": 16}
+"""How many chunks there are at most; 8 on an accelerator, whose products like them large."""
 
 
 def is_large(features: Float[Tensor, "*n h"], weight: Float[Tensor, "v h"]) -> bool:
@@ -81,24 +82,34 @@ def _walk(
     operands: Sequence[Tensor], y: Tensor, dtype: torch.dtype, wanted: Sequence[bool], upstream: Tensor | None = None
 ) -> tuple[Tensor, list[Tensor | None]]:
     """log P(y), and the gradients that are wanted of its sum, rows weighted by `upstream`."""
-    features, weight, bias = operands[0], operands[1].to(dtype), operands[2].to(dtype)
+    features, size, fused = operands[0], len(operands[1]), _fuses(operands[0], dtype)
+    # Tensor cores want rows of 16 bytes.
+    width = -(-size // 8) * 8 if fused else size
+    weight, bias = (F.pad(each.to(dtype), (*[0] * (2 * each.ndim - 1), width - size)) for each in operands[1:])
     precise = torch.promote_types(dtype, torch.float32)
-    rows = max(LARGE // len(weight), -(-len(features) // CHUNKS))
+    rows = max(LARGE // len(weight), -(-len(features) // CHUNKS.get(features.device.type, 8)))
     logits = features.new_empty(min(rows, len(features)), len(weight), dtype=dtype)
-    normalised = torch.empty_like(logits, dtype=precise)
+    normalised = logits if fused else torch.empty_like(logits, dtype=precise)
     log_prob = features.new_empty(len(features), dtype=precise)
     d_features, d_weight, d_bias = (
-        torch.zeros_like(each, dtype=precise) if want else None for each, want in zip(operands, wanted, strict=True)
+        torch.zeros_like(each, dtype=precise) if want else None
+        for each, want in zip((features, weight, bias), wanted, strict=True)
     )
     for begin in range(0, len(features), rows):
         part = slice(begin, begin + rows)
         h, at = features[part].to(dtype), y[part].unsqueeze(1)
         z = torch.addmm(bias, h, weight.T, out=logits[: len(h)])
-        log_p = torch.log_softmax(z, -1, dtype=precise, out=normalised[: len(h)])
-        own = log_p.gather(1, at)
-        log_prob[part] = own.squeeze(1)
-        # −∂ log P(y) / ∂z, with p − 1 in full precision.
-        error = torch.exp(log_p, out=z).scatter_(1, at, own.expm1().to(dtype)) if any(wanted) else z
+        # The error is −∂ log P(y) / ∂z.
+        error = z
+        if fused:
+            _kernels().log_softmax_error(z, size, y[part], log_prob[part], any(wanted))
+        else:
+            log_p = torch.log_softmax(z, -1, dtype=precise, out=normalised[: len(h)])
+            own = log_p.gather(1, at)
+            log_prob[part] = own.squeeze(1)
+            if any(wanted):
+                # p − 1 in full precision.
+                torch.exp(log_p, out=z).scatter_(1, at, own.expm1().to(dtype))
         if upstream is not None:
             error.mul_(upstream[part].unsqueeze(1))
         if d_features is not None:
@@ -108,7 +119,7 @@ def _walk(
         if d_bias is not None:
             d_bias -= error.sum(0, dtype=precise)
     gradients = zip((d_features, d_weight, d_bias), operands, strict=True)
-    return log_prob, [None if each is None else each.to(operand) for each, operand in gradients]
+    return log_prob, [None if each is None else each[: len(operand)].to(operand) for each, operand in gradients]
 
 
 def _subtract_product(total: Tensor, a: Tensor, b: Tensor) -> None:
@@ -128,3 +139,14 @@ def _again(
     inputs = [operand for operand, want in zip(operands, wanted, strict=True) if want]
     found = iter(torch.autograd.grad(value, inputs, upstream.to(value), create_graph=True))
     return [next(found) if want else None for want in wanted]
+
+
+def _fuses(features: Tensor, dtype: torch.dtype) -> bool:
+    return features.is_cuda and dtype in (torch.float32, torch.bfloat16) and find_spec("triton") is not None
+
+
+def _kernels() -> Any:
+    # Triton is not everywhere, and slow to import.
+    from probseq import softmax_triton
+
+    return softmax_triton

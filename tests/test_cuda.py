@@ -8,7 +8,7 @@ import torch
 from pyro import distributions as dist
 
 import probseq as ps
-from probseq import testing
+from probseq import linear, softmax, testing
 from tests.parts import ENUMERABLE, TABLE, build, model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -108,3 +108,33 @@ def test_a_pyro_site():
     _, device = both(letters(ps.Vector(2)))
     p = device(torch.randn(4, 2, dtype=torch.float64, device="cuda"), max_length=6)
     assert torch.isfinite(p.log_prob(p.sample((3,)))).all()
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05), (torch.float64, 1e-9)])
+def test_a_softmax_in_chunks(dtype, within, monkeypatch):
+    monkeypatch.setattr(softmax, "LARGE", 2**12)
+    torch.manual_seed(0)
+    features, weight, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((100, 16), (5_000, 16), (5_000,)))
+    y = torch.randint(5_000, (100,))
+    found = []
+    for device, own in (("cpu", torch.float64), ("cuda", dtype)):
+        leaves = [each.to(device, own).requires_grad_() for each in (features, weight, bias)]
+        value = softmax.log_softmax_at(*leaves, y.to(device))
+        found.append([value.detach(), *torch.autograd.grad(value.sum(), leaves)])
+    for ours, theirs in zip(*found, strict=True):
+        assert float((theirs.cpu().double() - ours).norm() / ours.norm()) < within
+
+
+@pytest.mark.parametrize("steps", [1, 150, 1000])
+def test_linear_scans(steps):
+    torch.manual_seed(0)
+    found = []
+    inputs = (torch.rand(2, steps, 70), torch.randn(2, steps, 70), torch.randn(2, 70))
+    for device, dtype in (("cpu", torch.float64), ("cuda", torch.float32)):
+        a, b, first = (each.to(device, dtype).requires_grad_() for each in inputs)
+        hidden = linear.linear_scan(a, b, first)
+        gated = linear.gated_scan(torch.cat([b, a], -1), first)
+        total = (hidden * hidden).sum() + (gated * hidden).sum()
+        found.append([hidden.detach(), gated.detach(), *torch.autograd.grad(total, (a, b, first))])
+    for ours, theirs in zip(*found, strict=True):
+        assert float((theirs.cpu().double() - ours).norm() / ours.norm()) < 1e-5

@@ -1,5 +1,10 @@
 """A softmax over so many symbols that its logits are made in chunks."""
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -133,3 +138,34 @@ def test_a_law_whose_logits_wait_is_the_law(monkeypatch):
         torch.testing.assert_close(law.log_prob(value), expected.log_prob(value))
     torch.testing.assert_close(law.expand((4, 3, 2)).log_prob(y), expected.log_prob(y))
     torch.testing.assert_close(law.mask(some).log_prob(y[0]), expected.mask(some).log_prob(y[0]))
+
+
+INTERPRETED = """
+import torch
+from probseq import softmax_triton as kernels
+
+torch.manual_seed(0)
+kernels.TILE = 16
+for size, dtype, tolerance in ((5, torch.float32, 1e-6), (16, torch.bfloat16, 1e-2), (37, torch.float32, 1e-6)):
+    logits, y, log_prob = 4 * torch.randn(3, size + 3).to(dtype), torch.tensor([0, size - 1, 2]), torch.empty(3)
+    expected = logits[:, :size].float().log_softmax(-1)
+    error = expected.exp() - torch.nn.functional.one_hot(y, size)
+    own = expected.gather(1, y.unsqueeze(1)).squeeze(1)
+    before = logits.clone()
+    kernels.log_softmax_error(logits, size, y, log_prob, False)
+    torch.testing.assert_close(log_prob, own)
+    assert torch.equal(logits, before)
+    kernels.log_softmax_error(logits, size, y, log_prob.zero_(), True)
+    torch.testing.assert_close(log_prob, own)
+    torch.testing.assert_close(logits[:, :size].float(), error, rtol=0, atol=tolerance)
+    assert not logits[:, size:].any()
+"""
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_the_kernel_computes_the_same():
+    """In triton's interpreter, which has to be asked for before triton is imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

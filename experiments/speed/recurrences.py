@@ -48,7 +48,12 @@ def min_gru(run: Run) -> Iterator[Row]:
         theirs = family(size[2], size[3], batch_first=True).to(device)
         x = torch.randn(size[:3], device=device, requires_grad=True)
         with tf32():
-            times = alternate({peer: torchs(theirs, x), OURS: ours(part, x)}, device, 2 if run.smoke else 7)
+            times = alternate(
+                {peer: torchs(theirs, x), OURS: ours(part, x)},
+                device,
+                2 if run.smoke else 7,
+                10 if device == "cuda" else 1,
+            )
         yield compare(run, "recurrences", name, device, times, peer, at_least=at_least)
 
 
