@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.distributions import Categorical
 
 Seed = torch.Generator | int | None
 
@@ -34,3 +37,14 @@ def seeded(generator: Seed, device: torch.device) -> Iterator[None]:
     finally:
         for each, state in zip(globals_, states, strict=True):
             each.set_state(state)
+
+
+def draw(law: Any) -> Tensor:
+    """`law.sample()`; of symbols in ways that take fewer random numbers, or do not wait for an accelerator."""
+    if not isinstance(law, Categorical):
+        return law.sample()
+    if law.logits.device.type != "cpu":
+        return (law.logits - torch.empty_like(law.logits).exponential_().log()).argmax(-1)
+    reached = law.probs.double().cumsum(-1)
+    point = torch.rand(*reached.shape[:-1], 1, dtype=reached.dtype) * reached[..., -1:]
+    return torch.searchsorted(reached, point, right=True).squeeze(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -22,7 +23,7 @@ CHUNKS = {"cpu": 16}
 
 def is_large(features: Float[Tensor, "*n h"], weight: Float[Tensor, "v h"]) -> bool:
     """Whether the logits are too many to be kept. A softmax in float16 needs its gradient scaled before it is taken."""
-    many = features.shape[:-1].numel() * len(weight) > LARGE
+    many = math.prod(features.shape[:-1]) * len(weight) > LARGE
     return many and _working(features) != torch.float16
 
 

@@ -346,7 +346,7 @@ DENSITIES = {name: parts for name, parts in TABLE.items() if name.startswith("sc
 CONTINUOUS = {name: parts for name, parts in TABLE.items() if name not in ENUMERABLE}
 
 
-def build(parts, batch):
+def build(parts, batch, seed=0):
     """The model of a row of the table, and what it is conditioned on."""
     context = parts[4] if len(parts) > 4 else None
-    return model(*parts[:5], scaling=parts[5] if len(parts) > 5 else None), x(context, batch)
+    return model(*parts[:5], seed=seed, scaling=parts[5] if len(parts) > 5 else None), x(context, batch)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from probseq.context import State
 from probseq.protocols import Autoregressive
+from probseq.randomness import draw
 from probseq.sequences import Sequences
 from probseq.tree import leaves, tree_map
 
@@ -71,7 +71,7 @@ class Steps:
         step = self.model.emit(self.state.features, self.state.position, self.state.context)
         self.going &= torch.rand_like(step.log_stop) >= step.log_stop.exp()
         self.lengths += self.going
-        y = _draw(step.element)
+        y = draw(step.element)
         self.columns.index_copy_(0, self.taken, y.unsqueeze(0).to(self.columns))
         self.taken += 1
         after = self.model.extend(self.state, y.unsqueeze(1))[1]
@@ -103,10 +103,3 @@ class Steps:
 
 def _moving(state: State) -> tuple[Any, ...]:
     return state.features, state.memory, state.position
-
-
-def _draw(law: Any) -> Tensor:
-    """One draw; of symbols by the greatest of perturbed logits, since `multinomial` waits for its device."""
-    if not isinstance(law, dist.Categorical):
-        return law.sample()
-    return (law.logits - torch.empty_like(law.logits).exponential_().log()).argmax(-1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from probseq.context import Context, State
 from probseq.inference.captured import captured
 from probseq.protocols import Autoregressive
-from probseq.randomness import Seed, seeded
+from probseq.randomness import Seed, draw, seeded
 from probseq.sequences import Sequences
 
 DEFAULT_MAX_LENGTH = 256
@@ -130,7 +130,7 @@ def ancestral(
         seen = state if of is None else replace(state, context=state.context.without_steps(), memory=()).select(of)
         step = model.emit(seen.features, seen.position, seen.context)
         going &= torch.rand_like(step.log_stop).log() >= step.log_stop
-        y = step.element.sample()
+        y = draw(step.element)
         column = y.new_zeros(batch, *y.shape[1:])
         column[rows] = y
         columns.append(column)

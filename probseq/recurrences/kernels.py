@@ -61,8 +61,9 @@ class _Elman(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, features: Tensor | None, last: Tensor | None) -> tuple[Tensor | None, ...]:
-        inputs, _, _, _, after = ctx.saved_tensors
-        return _backward(ctx, [after[steps] for steps in _slices(inputs)], features, last, _back_elman)
+        saved = inputs, _, _, _, after = ctx.saved_tensors
+        kept = [after[steps] for steps in _slices(inputs)]
+        return _backward(saved, kept, features, last, _back_elman, ctx.needs_input_grad[0])
 
 
 def _back_elman(after: Tensor, before: Tensor, gradients: Tensor, weight_h: Tensor) -> Tensor:
@@ -98,8 +99,12 @@ class _GRU(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, features: Tensor | None, last: Tensor | None) -> tuple[Tensor | None, ...]:
-        kept = ctx.saved_tensors[5:]
-        inputs, memory, weight_x, weight_h, bias_x, bias_h = _backward(ctx, kept, features, last, _back_gru)
+        # A checkpoint gives them once.
+        whole = ctx.saved_tensors
+        saved, kept = whole[:5], whole[5:]
+        inputs, memory, weight_x, weight_h, bias_x, bias_h = _backward(
+            saved, kept, features, last, _back_gru, ctx.needs_input_grad[0]
+        )
         size = memory.shape[1]
         return inputs, memory, weight_x.roll(-size, 0), weight_h, bias_x.roll(-size), bias_h
 
@@ -149,7 +154,12 @@ def _slices(inputs: Tensor) -> Iterator[slice]:
 
 
 def _backward(
-    ctx: Any, kept: Sequence[Tensor], features: Tensor | None, last: Tensor | None, back: Back
+    saved: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    features: Tensor | None,
+    last: Tensor | None,
+    back: Back,
+    wanted: bool,
 ) -> tuple[Any, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of what a layer was given.
 
@@ -160,7 +170,7 @@ def _backward(
             last of them what comes from the future. It gives the gradients (k, b, g) of the sums before the
             nonlinearities: first those with a product with W, last those with one with U.
     """
-    inputs, first, weight_x, weight_h, states = ctx.saved_tensors[:5]
+    inputs, first, weight_x, weight_h, states = saved
     nothing = torch.zeros_like(first)
     gradient = nothing if last is None else last
     features = torch.zeros_like(states) if features is None else features
@@ -178,7 +188,7 @@ def _backward(
         on_x = torch.addmm(on_x, from_inputs.t(), inputs[steps].flatten(0, 1))
         on_h = torch.addmm(on_h, from_hidden.t(), before.flatten(0, 1))
         on_bias = on_bias + sums.sum(0)
-        if ctx.needs_input_grad[0]:
+        if wanted:
             on_inputs.append((from_inputs @ weight_x).view(inputs[steps].shape))
     reading = torch.cat(on_inputs[::-1]) if on_inputs else None
     return reading, gradient, on_x, on_h, on_bias.narrow(0, 0, to_x), on_bias.narrow(0, -to_h, to_h)
