@@ -21,7 +21,7 @@ DEFAULT_MAX_LENGTH = 256
 COMPACT_EVERY = {"cpu": 1}
 """Steps between two looks at which sequences are left; 8 on an accelerator, which waits for the host at each look."""
 
-SHARED = 0.75
+SHARED = 0.95
 """Sequences of one past share its state while there are at most so many pasts for each sequence."""
 
 
