@@ -84,9 +84,10 @@ def _walk(
 ) -> tuple[Tensor, list[Tensor | None]]:
     """log P(y), and the gradients that are wanted of its sum, rows weighted by `upstream`."""
     features, size, fused = operands[0], len(operands[1]), _fuses(operands[0], dtype)
-    # Tensor cores want rows of 16 bytes.
-    width = -(-size // 8) * 8 if fused else size
-    weight, bias = (F.pad(each.to(dtype), (*[0] * (2 * each.ndim - 1), width - size)) for each in operands[1:])
+    weight, bias = operands[1].to(dtype), operands[2].to(dtype)
+    if fused:
+        # Tensor cores want rows of 16 bytes.
+        weight, bias = F.pad(weight, (0, 0, 0, -size % 8)), F.pad(bias, (0, -size % 8))
     precise = torch.promote_types(dtype, torch.float32)
     rows = max(LARGE // len(weight), -(-len(features) // CHUNKS.get(features.device.type, 8)))
     logits = features.new_empty(min(rows, len(features)), len(weight), dtype=dtype)

@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 from experiments.speed.rows import Row
 
@@ -30,11 +31,18 @@ def ratios(rows: Sequence[Row], path: Path) -> None:
         axes.plot([middle], [i], "o", color=colour, markersize=5)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
+    plain_ticks(axes.xaxis, (0.5, 1, 2, 4))
     axes.set_yticks(range(len(shown)), [f"{row.measure} [{row.target}]" for row in shown], fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel("against the target: right of 1 it is met", fontsize=8)
     picture.savefig(path, dpi=110)
     plt.close(picture)
+
+
+def plain_ticks(axis: Any, at: Sequence[float]) -> None:
+    """These numbers, as they are, on a logarithmic axis."""
+    axis.set_ticks(at, [f"{x:g}" for x in at])
+    axis.set_minor_formatter(NullFormatter())
 
 
 def margin(row: Row, value: float | None) -> float:
@@ -55,6 +63,8 @@ def growth(curves: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         panel.loglog(curve["sizes"], curve["values"], "o-", color=MET, markersize=4)
         panel.set_title(f"{name}\nexponent {curve['exponent']:.2f}", fontsize=8)
         panel.set_ylabel(curve["unit"], fontsize=7)
-        panel.tick_params(labelsize=7, which="both")
+        panel.tick_params(labelsize=7)
+        plain_ticks(panel.xaxis, (curve["sizes"][0], curve["sizes"][-1]))
+        panel.yaxis.set_minor_formatter(NullFormatter())
     picture.savefig(path, dpi=110)
     plt.close(picture)
