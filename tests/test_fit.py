@@ -251,8 +251,8 @@ def test_contexts_go_with_their_sequences():
     label = torch.arange(90) % 3
     y = ps.Sequences(label.unsqueeze(-1).expand(90, 4), torch.full((90,), 4))
     model = letters(context=ps.Labels(3), stop=ps.FixedLength(4))
-    ps.fit(model, (y, label), (y, label), max_epochs=60, learning_rate=0.02, batch_size=10, **quiet)
-    assert (model.sample(20, torch.arange(3)).values == torch.arange(3).repeat_interleave(20).unsqueeze(-1)).all()
+    ps.fit(model, (y, label), (y, label), max_epochs=20, learning_rate=0.05, batch_size=10, **quiet)
+    assert (model.log_prob(y, label).exp() > 0.99).all()
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true", "32-true"])
