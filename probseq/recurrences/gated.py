@@ -16,15 +16,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from probseq.part import Part, require
 from probseq.recurrences import kernels
-from probseq.structure import Links, recurrent
+from probseq.recurrences.layered import Layered
 
 Memory = tuple[Tensor, ...]
 
 
 @dataclass(eq=False, repr=False)
-class _Fused(Part):
+class _Fused(Layered):
     """A stack of layers in one fused call.
 
     Args:
@@ -39,31 +38,9 @@ class _Fused(Part):
         ValueError: size or layers below 1, or dropout outside [0, 1).
     """
 
-    size: int
-    layers: int = 1
-    dropout: float = 0.0
-
-    kind: ClassVar[str] = "recurrence"
-    states: ClassVar[int] = 1
     family: ClassVar[Any]
     fused: ClassVar[Callable[..., tuple[Tensor, ...]]]
     one_step: ClassVar[Callable[..., Any]]
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__
-        require(
-            self.size >= 1 and self.layers >= 1,
-            f"{name} needs size ≥ 1 and layers ≥ 1; got {self.size}, {self.layers}.",
-        )
-        require(0 <= self.dropout < 1, f"dropout must lie in [0, 1); got {self.dropout}.")
-
-    @property
-    def features(self) -> int:
-        return self.size
-
-    @property
-    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return ((self.layers, self.size),) * self.states
 
     def feature_bound(self, start: float) -> float:
         """What no |hᵢ| exceeds, where no number of the first memory exceeds `start`."""
@@ -72,10 +49,6 @@ class _Fused(Part):
     def build(self, inputs: int) -> None:
         between = self.dropout if self.layers > 1 else 0.0
         self.network = self.family(inputs, self.size, self.layers, batch_first=True, dropout=between)
-
-    def links(self, steps: int) -> Links:
-        """Every layer reads the one below and its own past."""
-        return recurrent(steps, self.layers)
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         if _lacks_bfloat16(inputs):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +12,14 @@ from torch import Tensor, nn
 
 from probseq.linear import gated_scan, gated_step, linear_scan
 from probseq.numerics import at_least_float32
-from probseq.part import Part, require
-from probseq.structure import Links, recurrent
+from probseq.part import require
+from probseq.recurrences.layered import Layered
 
 Memory = tuple[Tensor, ...]
 
 
 @dataclass(eq=False, repr=False)
-class _Parallel(Part):
+class _Parallel(Layered):
     """A stack of layers that are linear in their state.
 
     Args:
@@ -35,37 +34,12 @@ class _Parallel(Part):
         ValueError: size or layers below 1, or dropout outside [0, 1).
     """
 
-    size: int
-    layers: int = 1
-    dropout: float = 0.0
-
-    kind: ClassVar[str] = "recurrence"
-
-    def __post_init__(self) -> None:
-        require(
-            self.size >= 1 and self.layers >= 1,
-            f"{type(self).__name__} needs size ≥ 1 and layers ≥ 1; got {self.size}, {self.layers}.",
-        )
-        require(0 <= self.dropout < 1, f"dropout must lie in [0, 1); got {self.dropout}.")
-
-    @property
-    def features(self) -> int:
-        return self.size
-
-    @property
-    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return ((self.layers, self.size),)
-
     def build(self, inputs: int) -> None:
         self.network = nn.ModuleList(self.layer(self.size if i else inputs) for i in range(self.layers))
 
     def layer(self, inputs: int) -> nn.Module:
         """A layer: `layer(inputs, first)` reads n inputs, `layer.step(inputs, before)` one."""
         raise NotImplementedError
-
-    def links(self, steps: int) -> Links:
-        """Every layer reads the one below and its own past."""
-        return recurrent(steps, self.layers)
 
     def forward(self, inputs: Float[Tensor, "b n i"], memory: Memory) -> tuple[Float[Tensor, "b n h"], Memory]:
         return self._climb([layer.__call__ for layer in self.network], inputs, memory)
