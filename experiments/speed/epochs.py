@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from statistics import mean, stdev
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 import probseq as ps
 from experiments.speed import by_hand
 from experiments.speed.models import EMBEDDING, chords, chords_by_hand, letters, letters_by_hand
-from experiments.speed.rows import OURS, Row, Run, Times, compare, recurrent_flops, skipped
+from experiments.speed.rows import NO_GPU, OURS, Row, Run, Times, compare, recurrent_flops, skipped
 from probseq import datasets
 
 RATE = 2e-3
@@ -141,3 +142,23 @@ def train_by_hand(task: Task, way: str, seed: int) -> tuple[float, float]:
     with torch.no_grad():
         nats = hand.nats(*hand.collate(list(task.validation)))
     return mean(seconds[1:]), float(nats)
+
+
+def throughput(run: Run) -> Iterator[Row]:
+    """Tokens a second of `fit` on a GPU: 256 symbols, sequences of 127 and their end, batches of 65,536 slots."""
+    kinds = {"two layers of LSTM 512": ps.LSTM(512, 2), "two layers of LSTM 1024": ps.LSTM(1024, 2),
+             "two layers of MinGRU 1024": ps.MinGRU(1024, 2)}  # fmt: skip
+    for (name, recurrence), precision in product(kinds.items(), ("32-true", "bf16-mixed")):
+        measure = f"fit, {name}, {precision}"
+        if "cuda" not in run.limits:
+            yield skipped("epochs", measure, "cuda", "", NO_GPU)
+            continue
+        torch.manual_seed(run.seed)
+        model = ps.SequenceModel(ps.Tokens(256, 256), recurrence, ps.Categorical(), ps.EndSymbol())
+        y = ps.Sequences(torch.randint(256, (16_384, 127)), torch.full((16_384,), 127))
+        history = ps.fit(
+            model, y, max_epochs=3, batch_tokens=65_536, accelerator="gpu", devices=1, precision=precision,
+            seed=run.seed, progress=False,
+        ).history  # fmt: skip
+        values = [int(y.decisions.sum()) / epoch["seconds"] for epoch in history[1:]]
+        yield Row.of("epochs", measure, "cuda", "tokens a second", values)

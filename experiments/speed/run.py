@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments import report
 from experiments.speed import figure, machine
-from experiments.speed.epochs import epochs
+from experiments.speed.epochs import epochs, throughput
 from experiments.speed.peers import peers
 from experiments.speed.recurrences import gru, min_gru
 from experiments.speed.rows import NO_GPU, OURS, Row, Run
@@ -39,7 +39,7 @@ GROUPS: dict[str, tuple[Callable[[Run], Iterator[Row]], ...]] = {
     "limit": (teacher_forcing,),
     "pyro": (training_step,),
     "recurrences": (gru, min_gru),
-    "epochs": (epochs,),
+    "epochs": (epochs, throughput),
     "sampling": (sampling,),
     "vocabulary": (vocabulary,),
     "peers": (peers,),
