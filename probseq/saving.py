@@ -108,6 +108,22 @@ def load(folder: str | Path, parts: Sequence[type[Part]] = (), device: Any = "cp
     return model.to(device)
 
 
+def decode_parts(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts of a model by name, from the form that they have in a saved config.json.
+
+    Raises:
+        ValueError: a part that is not known, or choices that it does not have.
+
+    >>> decode_parts({"recurrence": {"part": "GRU", "size": 8}})
+    {'recurrence': GRU(size=8)}
+    """
+    known = {cls.__name__: cls for cls in _built_in()}
+    try:
+        return {name: _decode(part, known) for name, part in parts.items()}
+    except (SaveError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"these are no parts of a model: {error}. See the config.json of a saved model.") from error
+
+
 def save_lookahead(lookahead: LearnedLookahead, folder: str | Path) -> Path:
     """Write `lookahead.safetensors` to `folder`, whole or not at all; the folder may be that of a saved model.
 
