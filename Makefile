@@ -7,7 +7,7 @@ EXPERIMENTS := grammar recovery words names speed captions digits harmony spelli
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types smoke clean
+.PHONY: help demo test lint types smoke dist clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,14 @@ smoke: $(READY)  ## Run each experiment on a small scale.
 	  echo "$(BIN)/python experiments/$$name/run.py --smoke"; \
 	  $(BIN)/python experiments/$$name/run.py --smoke || exit 1; \
 	done
+
+dist: $(READY)  ## Build the wheel and the sdist, and run the five-minute start from the wheel in a new environment.
+	rm -rf dist build
+	$(BIN)/python -m build -q
+	$(PYTHON) -m venv build/clean
+	build/clean/bin/python -m pip install -q -c constraints.txt torch
+	build/clean/bin/python -m pip install -q -c constraints.txt dist/probseq-*.whl
+	cd build && clean/bin/python ../.ci/blocks.py ../docs/start.md
 
 clean:  ## Remove the environment, caches and build outputs.
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -143,6 +143,8 @@ if TYPE_CHECKING:
     from probseq import graph
     from probseq.training import FitResult, NonFiniteLossError, fit, train_lookahead
 
+__version__ = "0.1.0"
+
 __all__ = [
     "DEER",
     "DFA",
