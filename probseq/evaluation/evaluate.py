@@ -103,8 +103,8 @@ def evaluate(model: Autoregressive, data: Any, *, level: float = 0.05, generator
 
     Args:
         model: any model with `log_prob`.
-        data: Sequences, or a pair (Sequences, context). Missing elements are left out of the tests; a model with
-            `log_prob` of sequences with missing elements is not needed: nats are then NaN.
+        data: Sequences, or a pair (Sequences, context). None may have missing elements, whose past is not known:
+            `infill` scores those.
         level: how often a model that is right may be rejected.
         generator: a torch.Generator or an integer seed; by default torch's global state.
 
@@ -130,9 +130,7 @@ def evaluate(model: Autoregressive, data: Any, *, level: float = 0.05, generator
         raise ValueError("there are no sequences to evaluate on. Pass at least one.")
     found = streams(model, y, context, generator)
     tests, skipped = every_test(found)
-    if missing := bool(_missing(y).any()):
-        skipped["nats"] = "some elements are missing."
-    nats = torch.full((len(y),), torch.nan, dtype=torch.float64) if missing else -log_probs(model, y, context)
+    nats = -log_probs(model, y, context)
     each = _decisions(found, len(y))
     by_sequence, by_decision = bootstrap(nats, torch.ones_like(nats), generator), bootstrap(nats, each, generator)
     p_value = combine(torch.tensor([test.p_value for test in tests], dtype=torch.float64))
@@ -140,11 +138,6 @@ def evaluate(model: Autoregressive, data: Any, *, level: float = 0.05, generator
         len(y), int(each.sum()), by_sequence, by_decision, tuple(tests), p_value, level, _reliable(found), _pit(found),
         _scores(found, skipped), skipped,
     )  # fmt: skip
-
-
-def _missing(y: Sequences) -> Tensor:
-    flat = y.values.reshape(*y.values.shape[:2], -1)
-    return (flat.isnan() if flat.is_floating_point() else flat < 0).any(-1) & y.mask().to(flat.device)
 
 
 def _decisions(found: Streams, batch: int) -> Tensor:
@@ -157,7 +150,7 @@ def _reliable(found: Streams) -> Reliability | None:
     if found.laws is None or not len(found.laws):
         return None
     came = torch.nn.functional.one_hot(found.symbols, found.laws.shape[1])
-    return reliability(found.laws.flatten(), came.flatten())
+    return reliability(found.laws.flatten(), came.flatten().double())
 
 
 def _pit(found: Streams) -> dict[str, Tensor]:

@@ -151,7 +151,7 @@ def sign_flip(gap: Float[Tensor, " n"]) -> float:
     if not bool(torch.isfinite(gap).all()):
         lost, won = bool((gap == torch.inf).any()), bool((gap == -torch.inf).any())
         return 0.0 if lost != won else 1.0
-    n = len(gap)
+    n, gap = len(gap), gap.double()
     if n <= 12:
         signs = 1 - 2.0 * ((torch.arange(2**n).unsqueeze(1) >> torch.arange(n)) & 1).double()
         drawn = (signs @ gap).abs()

@@ -38,7 +38,7 @@ class Streams:
         log_prob, entropy, varentropy: (n,), nats, of the element; the last two NaN where they are not known.
         surprise: (n,), uniform: the probability of an element that is likelier, ties at random.
         coordinates: (n, d), uniform each: the rank of a coordinate.
-        pairs: (n, m), uniform each: the rank of the product of the deviations of two coordinates.
+        pairs: (n, c), uniform each: the rank of the product of the deviations of two coordinates.
         values: (n, d), the coordinates themselves; symbols: (n,), the element's number, or −1.
         laws: (n, v), the probability of each symbol, or None.
         top: (n,) the highest probability of a symbol, `right` whether it came.
@@ -55,7 +55,7 @@ class Streams:
     varentropy: Float[Tensor, " n"]
     surprise: Float[Tensor, " n"]
     coordinates: Float[Tensor, "n d"]
-    pairs: Float[Tensor, "n m"]
+    pairs: Float[Tensor, "n c"]
     values: Float[Tensor, "n d"]
     symbols: Int[Tensor, " n"]
     laws: Float[Tensor, "n v"] | None
@@ -86,8 +86,6 @@ class _Pieces:
 def streams(model: Autoregressive, y: Sequences, context: Any = None, generator: Seed = None) -> Streams:
     """Every decision of the sequences, seen by the model.
 
-    Missing elements (−1, NaN, also in part) are left out.
-
     Raises:
         ValueError: y does not fit the model.
     """
@@ -113,11 +111,10 @@ def _ends(found: _Pieces, each: Decisions) -> None:
 
 
 def _elements(model: Autoregressive, found: _Pieces, each: Decisions) -> None:
-    """The elements of some decisions, those that are there."""
+    """The elements of some decisions, where there are any."""
     law, values = each.steps[0].element, promoted(each.values, each.steps[0].log_go)
     event = law.event_shape
-    flat = each.values.reshape(len(values), -1)
-    there = each.goes & ~(flat.isnan() if flat.is_floating_point() else flat < 0).any(-1)
+    there = each.goes
     known = torch.where(there.reshape(-1, *[1] * (values.ndim - 1)), values, _filling(law, values))
     log_prob = law.log_prob(known).double()
     symbols = few_symbols(model, law)
@@ -155,7 +152,7 @@ def _elements(model: Autoregressive, found: _Pieces, each: Decisions) -> None:
 
 
 def _filling(law: Any, values: Tensor) -> Tensor:
-    """What stands in for elements that are not there: a draw, which every law finds possible."""
+    """What stands where a sequence ended: a draw, which every law finds possible."""
     return law.sample().to(values.dtype)
 
 
