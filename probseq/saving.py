@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as dump_weights
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from probseq import contexts, elements, encoders, likelihoods, recurrences, scalings, stops
 from probseq.disk import write_whole
@@ -86,15 +88,27 @@ def load(folder: str | Path, parts: Sequence[type[Part]] = (), device: Any = "cp
     folder = Path(folder)
     config = _read_config(folder)
     known = {cls.__name__: cls for cls in (*_built_in(), *parts)}
+    weights, path = _read_weights(folder, config)
     try:
-        made = {name: _decode(part, known) for name, part in config["parts"].items()}
-        model = SequenceModel(**made).to(getattr(torch, config["dtype"]))
-        path = folder / Path(config["weights"]).name
-        expected = config["sha256"]
+        _require_plain(config["parts"], weights)
+        dtype = getattr(torch, config["dtype"])
+        with _Bounded(weights):
+            model = SequenceModel(**{name: _decode(part, known) for name, part in config["parts"].items()})
+        _require_shapes(model, weights, path)
+        model.to(dtype).load_state_dict(weights)
     except SaveError:
         raise
     except Exception as error:  # a damaged config can ask for anything
         raise SaveError(f"{folder / CONFIG} is damaged: {error!r}. Restore it, or save the model again.") from error
+    return model.to(device)
+
+
+def _read_weights(folder: Path, config: dict[str, Any]) -> tuple[dict[str, torch.Tensor], Path]:
+    """The tensors by name, and the file that they are from, whose checksum is right."""
+    try:
+        path, expected = folder / Path(config["weights"]).name, config["sha256"]
+    except (KeyError, TypeError) as error:
+        raise SaveError(f"{folder / CONFIG} is damaged: it names no weights. Save the model again.") from error
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
@@ -102,10 +116,64 @@ def load(folder: str | Path, parts: Sequence[type[Part]] = (), device: Any = "cp
     if hashlib.sha256(data).hexdigest() != expected:
         raise SaveError(f"{path} is damaged: its checksum is not the one in {CONFIG}. Restore it, or save again.")
     try:
-        model.load_state_dict(load_weights(data))
-    except (RuntimeError, SafetensorError) as error:
-        raise SaveError(f"{path} does not hold the weights of the model in {CONFIG}: {error}") from error
-    return model.to(device)
+        return load_weights(data), path
+    except Exception as error:  # its header can say anything
+        raise SaveError(f"{path} holds no weights: {error}") from error
+
+
+class _Bounded(TorchDispatchMode):
+    """Inside, no tensor is made that is far larger than all the weights: a damaged config can ask for any size."""
+
+    def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.most = 10 * sum(tensor.numel() for tensor in weights.values()) + 1_000_000
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in _FACTORIES and args:
+            sizes = args[0] if isinstance(args[0], list | tuple) else [arg for arg in args if isinstance(arg, int)]
+            if math.prod(sizes) > self.most:
+                raise SaveError(f"{CONFIG} asks for a tensor of {list(sizes)}, and the file of weights is far smaller.")
+        return func(*args, **(kwargs or {}))
+
+
+_FACTORIES = {
+    "empty",
+    "empty_strided",
+    "zeros",
+    "ones",
+    "full",
+    "rand",
+    "randn",
+    "randint",
+    "arange",
+    "eye",
+    "linspace",
+}
+
+
+def _require_shapes(model: SequenceModel, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise SaveError unless the file has the tensors of the model, in their shapes."""
+    asked = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = sorted(name for name in asked.keys() | found.keys() if asked.get(name) != found.get(name))
+    if wrong:
+        name = wrong[0]
+        raise SaveError(
+            f"{path} does not hold the weights of the model in {CONFIG}: {name} is {found.get(name)}, expected "
+            f"{asked.get(name)}."
+        )
+
+
+def _require_plain(choices: Any, weights: Mapping[str, torch.Tensor], name: str = "") -> None:
+    """Raise SaveError at a number of layers, or of what else is made one by one, that no file of weights could fill."""
+    if isinstance(choices, Mapping):
+        for key, value in choices.items():
+            _require_plain(value, weights, str(key))
+    elif isinstance(choices, list):
+        for value in choices:
+            _require_plain(value, weights, name)
+    elif isinstance(choices, int) and name in ("layers", "components") and choices > 10 * len(weights) + 1000:
+        raise SaveError(f"{CONFIG} asks for {choices} {name}, and there are {len(weights)} weights. It is damaged.")
 
 
 def decode_parts(parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,9 +221,11 @@ def load_lookahead(folder: str | Path, device: Any = "cpu") -> LearnedLookahead:
     try:
         with safe_open(path, "pt") as file:
             sizes = file.metadata() or {}
-            lookahead = LearnedLookahead(int(sizes["features"]), int(sizes["symbols"]), int(sizes["size"]))
-            lookahead.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (KeyError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            with _Bounded(weights):
+                lookahead = LearnedLookahead(int(sizes["features"]), int(sizes["symbols"]), int(sizes["size"]))
+            lookahead.load_state_dict(weights)
+    except Exception as error:  # its header can say anything
         raise SaveError(f"{path} is no lookahead, or damaged: {error!r}. Train it again.") from error
     return lookahead.eval().requires_grad_(False).to(device)
 

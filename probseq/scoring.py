@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.multiprocessing
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from probseq.bucketing import arrange, cut
 from probseq.datasets import Block, Parquet
 from probseq.disk import write_whole
+from probseq.memory import Relief
 from probseq.sequences import Sequences
 
 MANIFEST = "_manifest.json"
@@ -39,6 +41,7 @@ def score_files(
     rank: int = 0,
     world: int = 1,
     batch_tokens: int = 16384,
+    skip_bad: bool = False,
 ) -> int:
     """log P(y | x) of every row of parquet files, one part of the answer for each of their row groups, in order.
 
@@ -52,7 +55,8 @@ def score_files(
         devices: one process for each; several of "cpu" take one thread each, and a script that asks for them needs
             `if __name__ == "__main__":`.
         rank, world: which of `world` such calls, on different machines, this is: part k is for process k modulo all.
-        batch_tokens: the padded slots of a batch.
+        batch_tokens: the padded slots of a batch; one that is too much for a device's memory is done in halves.
+        skip_bad: a row that does not fit the model has no log_prob, and a column `reason` says why; else it raises.
 
     Returns:
         How many parts are not there yet: 0, unless other ranks are still at work.
@@ -74,14 +78,14 @@ def score_files(
         raise ValueError(f"score_files() needs 0 ≤ rank < world and a device; got {rank}, {world}, {devices}.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _agree(folder / MANIFEST, _manifest(model, data))
+    _agree(folder / MANIFEST, _manifest(model, data, skip_bad))
     host: Any = copy.deepcopy(model)
     host = host.to("cpu").eval()
     first, all_ = rank * len(devices), world * len(devices)
     if len(devices) == 1:
-        _work(0, host, data, folder, devices, first, all_, batch_tokens)
+        _work(0, host, data, folder, devices, first, all_, batch_tokens, skip_bad)
     else:
-        shared = host, data, folder, devices, first, all_, batch_tokens
+        shared = host, data, folder, devices, first, all_, batch_tokens, skip_bad
         torch.multiprocessing.spawn(_in_process, shared, nprocs=len(devices))
     return sum(not _part(folder, number).exists() for number in range(len(data.blocks)))
 
@@ -92,11 +96,19 @@ def _in_process(local: int, *work: Any) -> None:
 
 
 def _work(
-    local: int, model: Any, data: Parquet, folder: Path, devices: Sequence[str], first: int, world: int, tokens: int
+    local: int,
+    model: Any,
+    data: Parquet,
+    folder: Path,
+    devices: Sequence[str],
+    first: int,
+    world: int,
+    tokens: int,
+    skip_bad: bool,
 ) -> None:
     """Score the parts of one process that are not there yet."""
     rank = first + local
-    model = model.to(devices[local])
+    model, relief = model.to(devices[local]), Relief()
     for torn in folder.glob(".part-*"):
         # What a process that was killed had half written: this one has its parts now.
         if int(torn.name[6:12]) % world == rank:
@@ -104,11 +116,11 @@ def _work(
     for number in range(rank, len(data.blocks), world):
         path = _part(folder, number)
         if not path.exists():
-            write_whole(path, _score(model, data, data.blocks[number], tokens))
+            write_whole(path, _score(model, data, data.blocks[number], tokens, skip_bad, relief))
 
 
 @torch.no_grad()
-def _score(model: Any, data: Parquet, block: Block, tokens: int) -> bytes:
+def _score(model: Any, data: Parquet, block: Block, tokens: int, skip_bad: bool, relief: Relief) -> bytes:
     """One part, as a parquet file."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -116,11 +128,35 @@ def _score(model: Any, data: Parquet, block: Block, tokens: int) -> bytes:
     window = data.read([block])
     slots = window.lengths(beside=True)
     log_prob = torch.zeros(len(window), dtype=torch.float64)
+    reasons: dict[int, str] = {}
+
+    def score(index: Tensor) -> Tensor:
+        return window.checked(index, model.log_prob).double().cpu()
+
     for index in arrange(slots, cut(slots.sort().values.tolist(), tokens, None), None):
-        log_prob[index] = window.checked(index, model.log_prob).double().cpu()
-    columns = {"row": window.numbers, "log_prob": log_prob, "length": window.lengths(), "ended": window.ended()}
+        try:
+            log_prob[index] = relief.in_halves(score, index)
+        except ValueError:
+            if not skip_bad:
+                raise
+            for row in index.tolist():
+                try:
+                    log_prob[row] = score(torch.tensor([row]))
+                except ValueError as error:
+                    reasons[row] = str(error)
+    columns: dict[str, Any] = {
+        "row": window.numbers,
+        "log_prob": log_prob,
+        "length": window.lengths(),
+        "ended": window.ended(),
+    }
+    table = {name: pa.array(column.numpy()) for name, column in columns.items()}
+    if skip_bad:
+        bad = np.isin(np.arange(len(window)), list(reasons))
+        table["log_prob"] = pa.array(log_prob.numpy(), mask=bad)
+        table["reason"] = pa.array([reasons.get(row) for row in range(len(window))], pa.string())
     sink = pa.BufferOutputStream()
-    parquet.write_table(pa.table({name: column.numpy() for name, column in columns.items()}), sink)
+    parquet.write_table(pa.table(table), sink)
     return sink.getvalue().to_pybytes()
 
 
@@ -128,7 +164,7 @@ def _part(folder: Path, number: int) -> Path:
     return folder / f"part-{number:06d}.parquet"
 
 
-def _manifest(model: _Scorer, data: Parquet) -> dict[str, Any]:
+def _manifest(model: _Scorer, data: Parquet, skip_bad: bool) -> dict[str, Any]:
     """What the scores depend on."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
@@ -141,7 +177,7 @@ def _manifest(model: _Scorer, data: Parquet) -> dict[str, Any]:
     alphabets = {name: [alphabet.symbols, alphabet.unknown] for name, alphabet in data.alphabets.items()}
     return {
         "model": repr(model), "weights": digest.hexdigest(), "columns": [data.names, data.ended, alphabets],
-        "parts": len(data.blocks), "files": files,
+        "parts": len(data.blocks), "files": files, "skip_bad": skip_bad,
     }  # fmt: skip
 
 

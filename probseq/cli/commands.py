@@ -53,10 +53,11 @@ def fit(options: Namespace) -> None:
     _write_config(folder, options)
     asked_of = {name: options.fit[name] for name in FIT}
     held_out = data["validation"] if count["validation"] else None
+    resume = options.resume and (folder / "training" / "last.ckpt").exists()
     # Lightning's bar goes to stdout, which belongs to data.
     with contextlib.redirect_stdout(sys.stderr):
         result = ps.fit(
-            model, data["train"], held_out, directory=folder / "training", resume=options.resume, seed=options.seed,
+            model, data["train"], held_out, directory=folder / "training", resume=resume, seed=options.seed,
             progress=options.progress, **asked_of,
         )  # fmt: skip
     write_whole(folder / "history.json", json.dumps(result.history).encode())

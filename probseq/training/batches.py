@@ -80,6 +80,18 @@ class Batch:
         data = Data(self.data.sequences.to(device), place(self.data.context, device))
         return Batch(self.index, data, self.weight)
 
+    def halves(self) -> tuple[Batch, Batch]:
+        """The first half of its sequences, and the others."""
+        half, n = len(self.index) // 2, len(self.index)
+        first, second = (torch.arange(*bounds) for bounds in ((half,), (half, n)))
+        return tuple(Batch(self.index[part], self.data.select(part), self.weight) for part in (first, second))  # type: ignore[return-value]
+
+
+def slots(batch: Batch) -> int:
+    """The padded slots of a batch, one more than its longest sequence for each."""
+    y = batch.data.sequences
+    return len(y) * (y.values.shape[1] + 1)
+
 
 class Loader(ABC):
     """What the trainer takes its batches from, and where it stands there.

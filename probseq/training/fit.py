@@ -26,6 +26,7 @@ from probseq.training.averaging import Averaging
 from probseq.training.batches import Batches, Data, Loader
 from probseq.training.module import MaximumLikelihood
 from probseq.training.quiet import Unprofiled, quiet
+from probseq.training.storage import WholeFiles, require_writable
 from probseq.training.stream import Stream
 
 
@@ -213,6 +214,9 @@ def fit(
         NonFiniteLossError: the loss turned NaN or infinite; the message names the sequences.
         KeyboardInterrupt: Ctrl-C, after last.ckpt was written.
         FileNotFoundError: `resume` without a last.ckpt in the directory.
+        OSError: the directory cannot be written; a checkpoint that stands there still does.
+        torch.OutOfMemoryError: a device has too little memory for one sequence; of batches it takes halves.
+        RuntimeError: a device failed; the message names the checkpoint.
     """
     _check_schedule(schedule, schedule_epochs, warmup_steps)
     _require_at_least(1, {"max_epochs": max_epochs, "accumulate": accumulate})
@@ -236,8 +240,9 @@ def fit(
     with contextlib.ExitStack() as stack:
         folder = Path(directory or stack.enter_context(tempfile.TemporaryDirectory()))
         last = folder / "last.ckpt"
-        if resume:
-            _check_resumable(last, max_epochs, average is not None)
+        if directory:
+            require_writable(folder)
+        finished = resume and _check_resumable(last, max_epochs, average is not None, patience)
         every = [batches] if evaluation is None else [batches, evaluation]
         rhythm = _Rhythm(every, seed, last if directory else None, anew=not resume)
         # Before the rhythm, which may write a checkpoint after a step that the average must have seen.
@@ -252,14 +257,17 @@ def fit(
             ],
             logger=_loggers(folder) if directory else False,
             enable_progress_bar=progress, enable_model_summary=False, num_sanity_val_steps=0,
-            use_distributed_sampler=False, inference_mode=False, default_root_dir=folder, profiler=Unprofiled(),
+            plugins=[WholeFiles()], profiler=Unprofiled(), use_distributed_sampler=False, inference_mode=False,
+            default_root_dir=folder,
         )  # fmt: skip
         if trainer.world_size > 1 and not directory:
             raise ValueError(f"{trainer.world_size} processes need a directory that all of them see: directory=….")
         stack.enter_context(torch.random.fork_rng())
         stack.enter_context(_training(model))
-        with rhythm.listening():
-            trainer.fit(module, batches, evaluation, ckpt_path=str(last) if resume else None, weights_only=True)
+        with rhythm.listening(), _device_kept(last if directory else None):
+            # A run that patience had ended is not begun again.
+            if not finished:
+                trainer.fit(module, batches, evaluation, ckpt_path=str(last) if resume else None, weights_only=True)
         if not last.is_file():
             return FitResult(float("nan"), -1, [], Path(directory) if directory else None)
         return _result(module, folder, evaluation is not None, Path(directory) if directory else None)
@@ -284,8 +292,12 @@ def _require_at_least(least: int, options: dict[str, int | None]) -> None:
             raise ValueError(f"{name} must be {least} or more, an integer; got {value}.")
 
 
-def _check_resumable(last: Path, max_epochs: int, averaged: bool) -> None:
-    """Raise unless the checkpoint is there, can be read, is of the same kind, and has epochs left to go."""
+def _check_resumable(last: Path, max_epochs: int, averaged: bool, patience: int | None) -> bool:
+    """Whether patience had ended the run.
+
+    Raises:
+        FileNotFoundError: no checkpoint. ValueError: it is damaged, of another kind, or of a later epoch.
+    """
     if not last.is_file():
         raise FileNotFoundError(f"there is nothing to resume: {last} does not exist. Fit without resume first.")
     try:
@@ -298,6 +310,23 @@ def _check_resumable(last: Path, max_epochs: int, averaged: bool) -> None:
         raise ValueError(f"{last} was written {with_} an average of the weights. {cure} as before: average=….")
     if done >= max_epochs:
         raise ValueError(f"{last} is from epoch {done}, and max_epochs is {max_epochs}. Raise max_epochs.")
+    waits = [state["wait_count"] for name, state in kept["callbacks"].items() if name.startswith("EarlyStopping")]
+    return patience is not None and any(count >= patience for count in waits)
+
+
+@contextlib.contextmanager
+def _device_kept(last: Path | None) -> Iterator[None]:
+    """Say what stands where a device fails.
+
+    Raises:
+        RuntimeError: it does.
+    """
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        kept = last is not None and last.is_file()
+        where = f"{last} stands: resume from it with resume=True, in a new process." if kept else "Nothing was kept."
+        raise RuntimeError(f"the device failed: {str(error).splitlines()[0]} {where}") from error
 
 
 class _Checkpoint(ModelCheckpoint):

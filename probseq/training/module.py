@@ -11,9 +11,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from probseq.memory import Relief
 from probseq.model import SequenceModel
 from probseq.objectives import Objective, TeacherForcing
-from probseq.training.batches import Batch, Loader
+from probseq.training.batches import Batch, Data, Loader, slots
 
 LOOK_EVERY = 50
 """On an accelerator, steps between two looks at whether the loss is finite: each look waits for the device."""
@@ -54,6 +55,8 @@ class MaximumLikelihood(L.LightningModule):
         self._bad_step: Tensor | None = None
         self._recent: list[Batch] = []
         self._clock = time.perf_counter()
+        self._window: list[Batch] = []
+        self._too_many, self._relief = math.inf, Relief()
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the name of every hook it calls, some fifty a step, and a module's own way to do so is slow.
@@ -123,12 +126,81 @@ class MaximumLikelihood(L.LightningModule):
             self._sums = {}
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        if batch_index % self.accumulate == 0:
+            self._window.clear()
+        self._window.append(batch)
+        if self._window_is_large():
+            # Its gradient is taken in pieces, in `backward`.
+            return torch.zeros((), device=self.device, requires_grad=True)
+        try:
+            return self._loss(batch)
+        except torch.OutOfMemoryError:
+            self._split(batch)
+        return torch.zeros((), device=self.device, requires_grad=True)
+
+    def _loss(self, batch: Batch, seen: bool = False) -> Tensor:
+        """What a batch adds to the loss of its step; unless it was `seen`, it is added to the epoch's figures."""
         losses = self.objective.loss(self.model, batch.data.sequences, batch.data.context, self.progress)
         nats = batch.weight * losses.sum()
-        self._watch(nats.detach(), batch)
-        self._add("train", nats.detach(), batch)
+        if not seen:
+            self._watch(nats.detach(), batch)
+            self._add("train", nats.detach(), batch)
         per_step = self.total_decisions / self.steps_per_epoch
         return nats * (self.accumulate * self.batches.world / per_step)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        batch, seen = self._window[-1], not self._window_is_large()
+        if seen:
+            try:
+                loss.backward(*args, **kwargs)
+                return
+            except torch.OutOfMemoryError:
+                self._split(batch)
+            del loss
+            # What the batches before it in this step had added may be there in part.
+            self.optimizer_zero_grad(0, 0, None)
+            for earlier in self._window[:-1]:
+                self._by_halves(earlier, seen=True)
+        self._by_halves(batch, seen)
+
+    def _by_halves(self, batch: Batch, seen: bool) -> None:
+        """Add the gradient of a batch, a piece at a time."""
+        if slots(batch) < self._too_many or len(batch.index) == 1:
+            try:
+                with self.trainer.precision_plugin.forward_context():
+                    # Lightning divides what `training_step` returns.
+                    loss = self._loss(batch, seen) / self.accumulate
+                seen = True
+                # All of it or nothing: `backward` would leave a part of it behind where the memory ends.
+                weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+                gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+                for weight, gradient in zip(weights, gradients, strict=True):
+                    if gradient is not None:
+                        weight.grad = gradient if weight.grad is None else weight.grad + gradient
+                return
+            except torch.OutOfMemoryError:
+                self._split(batch)
+        for half in batch.halves():
+            self._by_halves(half, seen)
+
+    def _window_is_large(self) -> bool:
+        """Whether the batch under way is known to be too large."""
+        return slots(self._window[-1]) >= self._too_many and len(self._window[-1].index) > 1
+
+    def _split(self, batch: Batch) -> None:
+        """Take note that a batch was too large, or raise where it cannot be split.
+
+        Raises:
+            torch.OutOfMemoryError: a single sequence, several processes, which must stay in step, or a scaled loss.
+        """
+        if len(batch.index) == 1 or self.batches.world > 1 or self.trainer.precision == "16-mixed":
+            where = "one sequence alone" if len(batch.index) == 1 else f"a batch of {len(batch.index)} sequences"
+            raise torch.OutOfMemoryError(
+                f"the device has too little memory for {where}. Lower batch_tokens or batch_size and raise accumulate, "
+                "take checkpointed segments (TruncatedBPTT), or a smaller model."
+            )
+        self._too_many = min(self._too_many, slots(batch))
+        self._relief.free()
 
     def _watch(self, nats: Tensor, batch: Batch) -> None:
         """Stop at a loss that is not finite, and name the batch."""
@@ -179,8 +251,15 @@ class MaximumLikelihood(L.LightningModule):
         # What is reported is exact: no reduced precision here.
         own = getattr(self.objective, "held_out", None)
         y, context = batch.data.sequences, batch.data.context
+
+        def score(index: Tensor) -> Tensor:
+            part = Data(y, context) if len(index) == len(y) else batch.data.select(index)
+            if own is not None:
+                return own(self.model, part.sequences, part.context)
+            return self.model.log_prob(part.sequences, part.context, validate=False)
+
         with torch.autocast(self.device.type, enabled=False):
-            scored = self.model.log_prob(y, context, validate=False) if own is None else own(self.model, y, context)
+            scored = self._relief.in_halves(score, torch.arange(len(y)))
         self._add("validation", -batch.weight * scored.sum(), batch)
 
     def on_validation_epoch_end(self) -> None:
