@@ -159,16 +159,31 @@ def report(options: Namespace) -> None:
     bad = Bad(options.skip_bad)
     data = run.reader.read(run.asking(options.data, options.data_format, bad), bad)[1]
     bad.close()
-    baselines = {}
+    baselines = _baselines(run)
     if options.baseline is not None:
         baselines[Path(options.baseline).name] = Run.open(options.baseline).model
     from probseq import report as pages
 
     path = pages.write(
         options.output or run.folder / "report.html", run.model, data, history=run.history, title=run.folder.name,
-        decode=run.reader.pieces, baselines=baselines, generator=options.seed,
+        decode=run.reader.pieces, source=run.reader.source_pieces, baselines=baselines, generator=options.seed,
     )  # fmt: skip
     print(path)
+
+
+def _baselines(run: Run) -> dict[str, Any]:
+    """N-grams of the training data, where y is of symbols alone."""
+    from probseq.oracles import NGram
+
+    if run.reader.y is None or run.reader.beside:
+        return {}
+    try:
+        y = _y(run.data("train"))
+    except (OSError, ValueError) as error:
+        _say(f"without n-grams beside it, since the training data are not at hand: {error}")
+        return {}
+    symbols = len(run.reader.y.symbols)
+    return {f"{order}-gram": NGram(order, symbols).fit(y) for order in (1, 2, 4)}
 
 
 def data(options: Namespace) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 ENDINGS = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".txt": "table"}
 Answer = dict[str, Any]
@@ -39,7 +39,7 @@ def show(rows: Iterable[Answer], form: str | None = None, output: str | None = N
 
 
 @contextmanager
-def _opened(output: str | None) -> Iterator[TextIO]:
+def _opened(output: str | None) -> Iterator[Any]:
     """stdout, or a file beside its place that is moved there when all is written."""
     if output is None:
         yield sys.stdout
@@ -54,12 +54,12 @@ def _opened(output: str | None) -> Iterator[TextIO]:
         beside.unlink(missing_ok=True)
 
 
-def _jsonl(rows: Iterable[Answer], stream: TextIO) -> None:
+def _jsonl(rows: Iterable[Answer], stream: Any) -> None:
     for row in rows:
         stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _csv(rows: Iterable[Answer], stream: TextIO) -> None:
+def _csv(rows: Iterable[Answer], stream: Any) -> None:
     writer = None
     for row in rows:
         if writer is None:
@@ -68,7 +68,7 @@ def _csv(rows: Iterable[Answer], stream: TextIO) -> None:
         writer.writerow({name: json.dumps(cell) if isinstance(cell, list) else cell for name, cell in row.items()})
 
 
-def _table(rows: Iterable[Answer], stream: TextIO) -> None:
+def _table(rows: Iterable[Answer], stream: Any) -> None:
     cells = [{name: _shown(cell) for name, cell in row.items()} for row in rows]
     if not cells:
         return

@@ -182,6 +182,10 @@ class Reader:
             return [" ".join(f"{number:.3g}" for number in row) for row in y.tolist()]
         return [str(each) for each in self.y.symbols_of(y.tolist())]
 
+    def source_pieces(self, x: Any) -> list[str]:
+        """The symbols of one source (s,), each as a text."""
+        return [] if self.x is None else [str(each) for each in self.x.symbols_of(x.tolist())]
+
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)

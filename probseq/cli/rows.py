@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 KINDS = {
     ".txt": "text", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet",
@@ -95,7 +95,7 @@ def _open(file: str) -> TextIO:
     return open(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _text(stream: TextIO, file: str, column: str | None, beside: tuple[str, ...], bad: Bad) -> Iterator[Row]:
+def _text(stream: Any, file: str, column: str | None, beside: tuple[str, ...], bad: Bad) -> Iterator[Row]:
     _refuse_columns("a text", column, beside)
     for number, line in enumerate(stream, 1):
         yield from _whole(Row(file, number, line.rstrip("\r\n")), bad)
@@ -111,7 +111,7 @@ def _whole(row: Row, bad: Bad) -> Iterator[Row]:
 
 
 def _delimited(delimiter: str) -> Callable[..., Iterator[Row]]:
-    def read(stream: TextIO, file: str, column: str | None, beside: tuple[str, ...], bad: Bad) -> Iterator[Row]:
+    def read(stream: Any, file: str, column: str | None, beside: tuple[str, ...], bad: Bad) -> Iterator[Row]:
         table = csv.reader(stream, delimiter=delimiter, strict=True)
         names = next(table, None)
         if not names:
@@ -142,7 +142,7 @@ def _numbered(table: Any, file: str, bad: Bad) -> Iterator[tuple[int, list[str]]
             yield table.line_num, cells
 
 
-def _json(stream: TextIO, file: str, column: str | None, beside: tuple[str, ...], bad: Bad) -> Iterator[Row]:
+def _json(stream: Any, file: str, column: str | None, beside: tuple[str, ...], bad: Bad) -> Iterator[Row]:
     for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
