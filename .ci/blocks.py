@@ -1,4 +1,4 @@
-"""Run the blocks of a page in order, as its reader would: `python blocks.py PAGE` those of Python, `… PAGE sh` commands."""
+"""Run the blocks of a page in order, as its reader would: `blocks.py PAGE` those of Python, `blocks.py PAGE sh` commands."""
 
 import os
 import re
