@@ -1,4 +1,4 @@
-"""Run the blocks of a page in order, as its reader would: `blocks.py PAGE` those of Python, `blocks.py PAGE sh` commands."""
+"""Run the blocks of a page in order: `blocks.py PAGE` those of Python, `blocks.py PAGE sh` its commands."""
 
 import os
 import re
