@@ -10,7 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 
+
+@checked
 def cycles(times: Any, periods: Sequence[float] = (24, 168)) -> Float[Tensor, "*t c"]:
     """cos and sin of 2π · time / period for each period: covariates for `Aligned(Reals(2 · periods))`.
 

@@ -9,6 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.inference.sample import longest, sample
 from probseq.protocols import Autoregressive
@@ -68,6 +69,7 @@ class SequenceDistribution(TorchDistribution):
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}  # type: ignore[assignment]
 
+    @checked
     def __init__(
         self,
         model: Scored,

@@ -7,6 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.distribution import SequenceDistribution
 from probseq.inference.sample import sample
@@ -20,6 +21,7 @@ from probseq.sequences import Sequences
 class Face:
     """Mix it into a class that keeps the contract: it is scored, sampled, and put inside Pyro."""
 
+    @checked
     def log_prob(self: Autoregressive, y: Sequences, context: Any = None, validate: bool = True) -> Float[Tensor, " b"]:
         """log P(y | x) of each sequence, in nats; see `score`. Without validation y and x must be fit to be scored."""
         if validate:
@@ -31,6 +33,7 @@ class Face:
         """The factors of log P(y | x), element by element, and those of going on and stopping; see `score`."""
         return score(self, y, context)
 
+    @checked
     def sample(
         self: Autoregressive,
         num_samples: int = 1,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from jaxtyping import Shaped
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.sequences import Sequences
 
 
+@checked
 def raster(grids: Tensor, height: int | None = None, width: int | None = None) -> Sequences:
     """The pixels of each grid row by row, from the top left: sequences of height · width elements that ended.
 
@@ -33,6 +35,7 @@ def raster(grids: Tensor, height: int | None = None, width: int | None = None) -
     return Sequences(grids.flatten(1, 2), [got[0] * got[1]] * len(grids))
 
 
+@checked
 def unraster(sequences: Sequences, height: int, width: int) -> Shaped[Tensor, "b height width *e"]:
     """The inverse of `raster`.
 

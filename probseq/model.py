@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from probseq import planned
+from probseq.arguments import checked
 from probseq.causality import find_leak
 from probseq.context import Context, State
 from probseq.contexts import Several
@@ -124,6 +125,7 @@ class SequenceModel(Face, nn.Module):
         least = known(self.likelihood, bound) * (1 - 64 * torch.finfo(self.first.dtype).eps)
         return least or None
 
+    @checked
     def encode(self, context: Any, batch: int = 1, validate: bool = True) -> Context:
         """What x encodes to; a Context is taken as it is, and None stands for `batch` sequences without conditioning.
 
@@ -299,6 +301,7 @@ class SequenceModel(Face, nn.Module):
         transform = self.scaling.transform(context, len(law.batch_shape) - 1)
         return dataclasses.replace(step, element=dist.TransformedDistribution(law, [transform], validate_args=False))
 
+    @checked
     def log_prob(self, y: Sequences, context: Any = None, validate: bool = True) -> Float[Tensor, " b"]:
         """log P(y | x) of each sequence, in nats; of an open one, log P(y begins so | x).
 

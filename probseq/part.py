@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
+from probseq.arguments import check_fields
 from probseq.context import Context
 
 P = TypeVar("P", bound="Part")
@@ -30,6 +32,10 @@ class Part(nn.Module):
         self = super().__new__(cls)  # type: ignore[reportArgumentType]
         nn.Module.__init__(self)
         return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__post_init__ = _after_check(cls.__dict__.get("__post_init__", getattr(cls, "__post_init__", None)))  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # A field's default stays on the class, where Python finds it before the module that was given instead.
@@ -57,6 +63,20 @@ class Part(nn.Module):
 
     def __repr__(self) -> str:
         return self.describe()
+
+
+def _after_check(own: Callable[[Any], None] | None) -> Callable[[Any], None]:
+    """A `__post_init__` that first sees whether the choices are of the kinds that their annotations say."""
+    if getattr(own, "checks", False):
+        return own  # type: ignore[return-value]
+
+    def check(self: Any) -> None:
+        check_fields(self)
+        if own is not None:
+            own(self)
+
+    check.checks = True  # type: ignore[attr-defined]
+    return check
 
 
 def _fresh(choice: Any) -> Any:

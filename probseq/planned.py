@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probseq.arguments import as_numbers
 from probseq.context import Context, State
 from probseq.inference.score import score_features
 from probseq.nextstep import NextStep
@@ -143,7 +144,7 @@ def check_lengths(model: Any, lengths: Any) -> Tensor:
     """
     if not model.stop.plans:
         raise ValueError(f"a planned length needs stop=PlannedLength(n); this model has {model.stop.describe()}.")
-    lengths = torch.as_tensor(lengths).reshape(-1)
+    lengths = as_numbers("lengths", lengths).reshape(-1)
     bad = ((lengths < 0) | (lengths > model.stop.max_length)).nonzero()
     if lengths.is_floating_point() or len(bad):
         got = lengths.dtype if lengths.is_floating_point() else int(lengths[int(bad[0])])

@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.inference.sample import certainly_over
 from probseq.protocols import Autoregressive
@@ -25,6 +26,7 @@ class Program:
         ValueError: length below 0.
     """
 
+    @checked
     def __init__(self, model: Autoregressive, length: int) -> None:
         if length < 0:
             raise ValueError(f"a program needs length ≥ 0; got {length}.")

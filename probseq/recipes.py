@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from probseq.arguments import checked
 from probseq.contexts import Aligned, Labels, SeriesScale, Source
 from probseq.elements import Bits, Reals, Tokens
 from probseq.encoders import Bidirectional, Deep
@@ -19,6 +20,7 @@ from probseq.scalings import Chain
 from probseq.stops import AlignedLength, BernoulliStop, EndSymbol, FixedLength
 
 
+@checked
 def language_model(
     symbols: int, size: int = 256, layers: int = 1, dropout: float = 0.0, dim: int = 64
 ) -> SequenceModel:
@@ -41,6 +43,7 @@ def language_model(
     return SequenceModel(Tokens(symbols, dim, dropout), LSTM(size, layers, dropout), Categorical(), EndSymbol())
 
 
+@checked
 def tagger(
     inputs: int | Part,
     tags: int,
@@ -74,6 +77,7 @@ def tagger(
     return SequenceModel(element, LSTM(size, dropout=dropout), Categorical(), AlignedLength(), x)
 
 
+@checked
 def classifier(reads: int | Part, classes: int, size: int = 128, dropout: float = 0.0) -> SequenceModel:
     """P(c | x₁ … x_T): one class that sums a sequence up (Goodfellow et al., Deep Learning, figure 10.5).
 
@@ -98,6 +102,7 @@ def classifier(reads: int | Part, classes: int, size: int = 128, dropout: float 
     return _summary(Tokens(classes, feedback=False), Categorical(), reads, size, dropout)
 
 
+@checked
 def seq2seq(
     source: int | Part,
     target: int,
@@ -141,6 +146,7 @@ def seq2seq(
     return SequenceModel(Tokens(target, dim, dropout / 3), recurrence, Categorical(), EndSymbol(), x)
 
 
+@checked
 def regressor(reads: int | Part, dim: int = 1, size: int = 128, dropout: float = 0.0) -> SequenceModel:
     """p(v | x₁ … x_T): one vector of real numbers that sums a sequence up, normal with a learned deviation.
 
@@ -162,6 +168,7 @@ def regressor(reads: int | Part, dim: int = 1, size: int = 128, dropout: float =
     return _summary(Reals(dim, feedback=False), Gaussian(), reads, size, dropout)
 
 
+@checked
 def forecaster(
     dim: int = 1,
     size: int = 64,
@@ -221,6 +228,7 @@ def forecaster(
     return SequenceModel(Reals(dim), recurrence, likelihood or Gaussian(), end, context, scaling)
 
 
+@checked
 def image_model(height: int, width: int, size: int = 48) -> SequenceModel:
     """P(image) of black and white images, pixel by pixel in raster order, in two dimensions (see `Grid`).
 

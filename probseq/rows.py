@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from probseq.arguments import as_numbers
 from probseq.sequences import Sequences
 from probseq.tree import select, tree_map
 
@@ -44,4 +45,4 @@ def from_list(x: Any) -> Any:
     if not isinstance(x, list):
         return x
     several = any(isinstance(member, Sequences) or (isinstance(member, Tensor) and member.ndim) for member in x)
-    return tuple(x) if several else torch.as_tensor(x)
+    return tuple(x) if several else as_numbers("the context", x)

@@ -18,6 +18,7 @@ from safetensors.torch import save as dump_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from probseq import contexts, elements, encoders, likelihoods, recurrences, scalings, stops
+from probseq.arguments import checked
 from probseq.disk import write_whole
 from probseq.inference.infilling import LearnedLookahead
 from probseq.model import SequenceModel
@@ -32,6 +33,7 @@ class SaveError(Exception):
     """A folder that cannot be read as a saved model, or a model that cannot be written as one."""
 
 
+@checked
 def save(model: SequenceModel, folder: str | Path) -> Path:
     """Write `config.json` and `weights-….safetensors` to `folder`, whole or not at all.
 
@@ -74,6 +76,7 @@ def save(model: SequenceModel, folder: str | Path) -> Path:
     return folder
 
 
+@checked
 def load(folder: str | Path, parts: Sequence[type[Part]] = (), device: Any = "cpu") -> SequenceModel:
     """Read a saved model. Nothing is unpickled, and no code is named by the folder.
 
@@ -192,6 +195,7 @@ def decode_parts(parts: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"these are no parts of a model: {error}. See the config.json of a saved model.") from error
 
 
+@checked
 def save_lookahead(lookahead: LearnedLookahead, folder: str | Path) -> Path:
     """Write `lookahead.safetensors` to `folder`, whole or not at all; the folder may be that of a saved model.
 
@@ -209,6 +213,7 @@ def save_lookahead(lookahead: LearnedLookahead, folder: str | Path) -> Path:
     return folder
 
 
+@checked
 def load_lookahead(folder: str | Path, device: Any = "cpu") -> LearnedLookahead:
     """Read a saved look ahead.
 

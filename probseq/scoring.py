@@ -14,6 +14,7 @@ import torch
 import torch.multiprocessing
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.bucketing import arrange, cut
 from probseq.datasets import Block, Parquet
 from probseq.disk import write_whole
@@ -32,6 +33,7 @@ class _Scorer(Protocol):
     def state_dict(self) -> dict[str, Tensor]: ...
 
 
+@checked
 def score_files(
     model: _Scorer,
     data: Parquet,

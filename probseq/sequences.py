@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from probseq.arguments import as_numbers, checked
 from probseq.shapes import slot_mask
 
 
@@ -39,11 +40,11 @@ class Sequences:
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(f"values must be a tensor (batch, time, *element); got {got}. Try Sequences.of(list).")
         batch, time = values.shape[:2]
-        lengths = torch.as_tensor(lengths).detach()
+        lengths = as_numbers("lengths", lengths).detach()
         if lengths.numel() and (lengths.is_floating_point() or lengths.dtype == torch.bool):
             raise ValueError(f"lengths must be integers; got {lengths.dtype}.")
         lengths = lengths.to("cpu", torch.int64)
-        ended = torch.as_tensor(ended).detach().to("cpu", torch.bool)
+        ended = as_numbers("ended", ended).detach().to("cpu", torch.bool)
         ended = ended.expand(batch).clone() if ended.ndim == 0 else ended
         for name, given in (("lengths", lengths), ("ended", ended)):
             if given.shape != (batch,):
@@ -63,6 +64,7 @@ class Sequences:
         return f"Sequences({len(self)} sequences, element {element}, {self.values.dtype}, {self.device})"
 
     @staticmethod
+    @checked
     def of(items: Sequence[Any], ended: Any = True, dtype: torch.dtype | None = None) -> Sequences:
         """Make a batch from a list of sequences: lists, arrays or tensors, each (tᵢ, *e).
 
@@ -74,7 +76,7 @@ class Sequences:
         """
         if any(isinstance(item, str) for item in items):
             raise TypeError("a string is no sequence of numbers. Use probseq.datasets.Alphabet(symbols).encode(texts).")
-        tensors = [torch.as_tensor(item) for item in items]
+        tensors = [as_numbers("every sequence", item) for item in items]
         filled = [tensor for tensor in tensors if tensor.numel()]
         shapes = {tuple(tensor.shape[1:]) for tensor in filled}
         if len(shapes) > 1 or any(tensor.ndim == 0 for tensor in tensors):
@@ -96,6 +98,7 @@ class Sequences:
         return Sequences(values, lengths, ended)
 
     @staticmethod
+    @checked
     def single(values: Tensor) -> Sequences:
         """One element for each sequence, as labels or targets: values (b, *e) as b sequences of length 1.
 
@@ -110,6 +113,7 @@ class Sequences:
         return Sequences(values.unsqueeze(1), torch.ones(len(values), dtype=torch.int64))
 
     @staticmethod
+    @checked
     def cat(batches: Sequence[Sequences]) -> Sequences:
         """One batch of several, in order; the shorter ones are padded.
 
@@ -163,7 +167,7 @@ class Sequences:
 
     def select(self, index: Any) -> Sequences:
         """The sequences `index` (a list, an int64 tensor or a bool mask), trimmed to the longest of them."""
-        index = torch.as_tensor(index, device="cpu")
+        index = as_numbers("index", index, device="cpu")
         index = index.nonzero().squeeze(-1) if index.dtype == torch.bool else index.to(torch.int64)
         values = self.values.index_select(0, index.to(self.device))
         return Sequences(values, self.lengths[index], self.ended[index]).trim()
@@ -173,6 +177,7 @@ class Sequences:
         width = int(self.lengths.max()) if len(self) else 0
         return self if width == self.values.shape[1] else Sequences(self.values[:, :width], self.lengths, self.ended)
 
+    @checked
     def pad(self, width: int) -> Sequences:
         """With `width` columns at least."""
         missing = width - self.values.shape[1]
@@ -181,6 +186,7 @@ class Sequences:
         more = self.values.new_zeros(len(self), missing, *self.values.shape[2:])
         return Sequences(torch.cat([self.values, more], 1), self.lengths, self.ended)
 
+    @checked
     def cut(self, length: int) -> Sequences:
         """The first `length` elements; a sequence that loses some has not ended."""
         values, lengths = self.values[:, :length], self.lengths.clamp(max=length)
@@ -200,6 +206,7 @@ class Sequences:
         mask = self.mask().reshape(*self.values.shape[:2], *[1] * (self.values.ndim - 2))
         return Sequences(torch.where(mask, self.values, value), self.lengths, self.ended)
 
+    @checked
     def dense(self, max_length: int) -> Tensor:
         """(b, max_length, *e): one plain tensor; unused slots hold −1 (integers) or NaN (reals).
 
@@ -219,6 +226,7 @@ class Sequences:
         return y.trim().pad(max_length).filled(float("nan") if real else -1).values
 
     @staticmethod
+    @checked
     def from_dense(values: Tensor, max_length: int, element_dims: int = 0) -> Sequences:
         """The inverse of `dense`: (b, t ≤ max_length, *e), where a row's length is the number of its used slots.
 
@@ -227,6 +235,8 @@ class Sequences:
         Raises:
             ValueError: an unused slot stands before a used one.
         """
+        if values.ndim < 2:
+            raise ValueError(f"a dense batch is (batch, time, *element); got {tuple(values.shape)}.")
         used = ~torch.isnan(values) if values.is_floating_point() else values != -1
         if element_dims:
             used = used.flatten(2).any(-1)

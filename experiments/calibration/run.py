@@ -149,14 +149,14 @@ def study(task: tuple[str, Size]) -> dict[str, Any]:
     for kind in kinds(model):
         truth, divergence = at_divergence(model, kind, size.draws)
         every = [judge(truth, model, size.held_out, 10**6 + 2 * seed) for seed in range(size.repeats)]
-        found: dict[str, int] = {}
+        caught: dict[str, int] = {}
         for each in every:
             for test in each.tests:
                 short = test.name.split(":")[0]
-                found[short] = found.get(short, 0) + (test.p_value <= LEVEL)
+                caught[short] = caught.get(short, 0) + (test.p_value <= LEVEL)
         power[kind] = {
             "kl": divergence, "power": sum(each.rejected for each in every) / len(every),
-            "by test": {test: count / len(every) for test, count in found.items()},
+            "by test": {test: count / len(every) for test, count in caught.items()},
         }  # fmt: skip
     print(f"{name}: {time.process_time() - begin:.0f} s", flush=True)
     return {"false alarms": false, "power": power, "processor_seconds": round(time.process_time() - begin, 1)}

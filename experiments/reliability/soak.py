@@ -13,6 +13,7 @@ from scipy import stats
 
 import probseq as ps
 
+ASKED: Any = ps.events.Length(4)
 WARM = 0.3
 """The share of the time that is not looked at."""
 
@@ -30,7 +31,7 @@ def turn(model: ps.SequenceModel, seed: int) -> None:
     model.log_prob(y)
     ps.beam(model, width=3)
     ps.infill(model, [0, None, 1, None], particles=50, generator=seed)
-    ps.query(model, ps.events.Length(4), budget=200, generator=seed)
+    ps.query(model, ASKED, budget=200, generator=seed)
     ps.evaluate(model, y, generator=seed)
 
 
@@ -47,8 +48,8 @@ def study(minutes: float) -> dict[str, Any]:
         gc.collect()
         seen.append((time.monotonic() - begin, resident()))
     times, memory = np.asarray([each for each in seen if each[0] > WARM * 60 * minutes]).T
-    slope, _, low, high = stats.theilslopes(memory, times / 3600)
+    slope, _, low, high = np.asarray(stats.theilslopes(memory, times / 3600)).tolist()
     return {
         "minutes": minutes, "turns": turns, "resident_mib": [float(memory[0]), float(memory[-1])],
-        "mib_per_hour": {"value": float(slope), "low": float(low), "high": float(high)},
+        "mib_per_hour": {"value": slope, "low": low, "high": high},
     }  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from probseq.arguments import as_numbers
 from probseq.context import Context
 from probseq.contexts.base import ContextPart, Enters, check_enters
 from probseq.part import require
@@ -38,7 +39,7 @@ class Vector(ContextPart):
         return self.dim
 
     def conform(self, x: Any) -> Tensor:
-        x = torch.as_tensor(x)
+        x = as_numbers("the context", x)
         require(
             x.ndim == 2 and x.shape[1] == self.dim,
             f"the context must be a tensor (batch, {self.dim}), one row per sequence; got {tuple(x.shape)}.",
@@ -82,7 +83,7 @@ class Labels(ContextPart):
         self.embedding = nn.Embedding(self.classes, self.dim)
 
     def conform(self, x: Any) -> Tensor:
-        x = torch.as_tensor(x)
+        x = as_numbers("the context", x)
         require(
             x.ndim == 1 and not x.is_floating_point() and not x.is_complex(),
             f"labels must be an integer tensor (batch,), one per sequence; got {tuple(x.shape)}, {x.dtype}.",

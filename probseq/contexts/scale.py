@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import as_numbers
 from probseq.context import Context
 from probseq.contexts.base import ContextPart
 from probseq.numerics import moments
@@ -79,7 +80,7 @@ class SeriesScale(ContextPart):
         return self.dim
 
     def conform(self, x: Any) -> Tensor:
-        x = torch.as_tensor(x)
+        x = as_numbers("the context", x)
         require(
             x.ndim == 3 and x.shape[1:] == (2, self.dim) and x.is_floating_point(),
             f"the scales must be real numbers (batch, 2, {self.dim}), locations and then scales; got {tuple(x.shape)}, "

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import torch
 
+from probseq.arguments import checked
 from probseq.model import SequenceModel
 from probseq.part import require
 
 
+@checked
 @torch.no_grad()
 def average(models: Sequence[SequenceModel]) -> SequenceModel:
     """A model whose weights are the mean of those of several models of the same assembly, with its costs as one.

@@ -14,12 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from probseq.arguments import checked, fits
 from probseq.context import Context, State
 from probseq.distribution import SequenceDistribution
 from probseq.face import Face
 from probseq.inference.score import check, check_context
 from probseq.nextstep import NextStep
 from probseq.part import require
+from probseq.protocols import Autoregressive
 from probseq.sequences import Sequences
 
 
@@ -49,11 +51,15 @@ class Ensemble(Face, nn.Module, ABC):
     ensemble, not copied; each is trained and saved by itself. A state holds those of all members.
     """
 
+    @checked
     def __init__(self, models: Sequence[Any], weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.models = tuple(models)
         name = type(self).__name__
         require(bool(self.models), f"{name} needs one model at least; got none.")
+        for i, model in enumerate(self.models):
+            if not fits(model, Autoregressive):
+                raise TypeError(f"{name} needs models; member {i} is {type(model).__name__}.")
         spaces = [_space(model.element) for model in self.models]
         for i, model in enumerate(self.models):
             require(

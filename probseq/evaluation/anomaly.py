@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.evaluation.intervals import log_probs
 from probseq.evaluation.streams import streams
 from probseq.protocols import Autoregressive
@@ -39,6 +40,7 @@ class Anomaly:
         return torch.special.erfc(self.score.abs() / 2**0.5)
 
 
+@checked
 @torch.no_grad()
 def anomaly(model: Autoregressive, y: Sequences, context: Any = None, generator: Seed = None) -> Anomaly:
     """Typicality of sequences: is log P what it is for the model's own draws?

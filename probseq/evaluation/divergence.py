@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.evaluation.steps import Decisions, decisions, few_symbols, over_symbols, pair
 from probseq.inference.sample import longest, require_causal, sample
@@ -57,6 +58,7 @@ class Divergence:
     method: Method
 
 
+@checked
 @torch.no_grad()
 def kl(
     p: Autoregressive,

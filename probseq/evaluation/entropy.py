@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.evaluation.steps import Decisions, column_means, decisions, few_symbols, over_symbols, pair
 from probseq.inference.sample import longest, require_causal, sample
@@ -66,6 +67,7 @@ class EntropyDrift:
     own_counts: Int[Tensor, " t"]
 
 
+@checked
 @torch.no_grad()
 def entropy_rate(
     model: Autoregressive,
@@ -110,6 +112,7 @@ def entropy_rate(
     return EntropyRate(float(rate), float(error), float(total.mean()), float(spread), float(count.mean()), truncated)
 
 
+@checked
 @torch.no_grad()
 def entropy_drift(
     model: Autoregressive, y: Sequences, context: Any = None, num_samples: int = 1, generator: Seed = None

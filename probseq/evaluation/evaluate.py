@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.evaluation.calibration import CalibrationTest, combine, every_test
 from probseq.evaluation.intervals import Interval, bootstrap, log_probs
 from probseq.evaluation.reliability import Reliability, reliability
@@ -92,6 +93,7 @@ class Evaluation:
         return "\n".join([*lines, f"p = {self.p_value:.4f}  all together: the model is {verdict} at {self.level:g}"])
 
 
+@checked
 @torch.no_grad()
 def evaluate(model: Autoregressive, data: Any, *, level: float = 0.05, generator: Seed = None) -> Evaluation:
     """Score held-out sequences, and test whether they could be draws of the model.

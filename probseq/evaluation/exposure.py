@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.evaluation.steps import column_means
 from probseq.inference.openloop import read_own
@@ -38,6 +39,7 @@ class Exposure:
     counts: Int[Tensor, " t"]
 
 
+@checked
 @torch.no_grad()
 def exposure(model: Autoregressive, y: Sequences, context: Any = None, generator: Seed = None) -> Exposure:
     """Score the true elements by position, with the true past read, and with a past that the model drew itself.

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.inference.forecasting import Forecast, forecast
 from probseq.inference.score import score
 from probseq.protocols import Autoregressive
@@ -42,6 +43,7 @@ class ForecastScores:
         return sum(self.quantile_loss.values()) / len(self.quantile_loss)
 
 
+@checked
 def forecast_scores(
     forecast: Forecast,
     actual: Float[Tensor, "b t *e"],
@@ -118,6 +120,7 @@ class Backtest:
     log_prob: Float[Tensor, "b t"]
 
 
+@checked
 def backtest(
     model: Autoregressive,
     y: Sequences,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.protocols import Autoregressive
 from probseq.randomness import Seed, seeded
 from probseq.sequences import Sequences
@@ -98,6 +99,7 @@ class Comparison:
         return found
 
 
+@checked
 @torch.no_grad()
 def compare(models: Mapping[str, Autoregressive], data: Any, generator: Seed = None) -> Comparison:
     """Which of several models gives held-out sequences more probability, and whether chance could have done it.
@@ -121,6 +123,7 @@ def compare(models: Mapping[str, Autoregressive], data: Any, generator: Seed = N
     return paired({name: log_probs(model, y, context) for name, model in models.items()}, generator)
 
 
+@checked
 @torch.no_grad()
 def paired(log_prob: Mapping[str, Float[Tensor, " n"]], generator: Seed = None) -> Comparison:
     """The same from log P of each sequence under each model, (n,), in nats.

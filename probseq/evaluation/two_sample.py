@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.part import require
 from probseq.randomness import Seed, seeded
 from probseq.sequences import Sequences
@@ -32,6 +33,7 @@ class TwoSample:
     statistics: dict[str, float]
 
 
+@checked
 @torch.no_grad()
 def two_sample(
     a: Sequences,

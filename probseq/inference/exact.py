@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context, State
 from probseq.inference.outcomes import support
 from probseq.inference.sample import certainly_over
@@ -61,6 +62,7 @@ class Enumeration:
         return torch.tensordot(self.log_prob[possible].exp(), values, dims=1)
 
 
+@checked
 @torch.no_grad()
 def exact(model: Autoregressive, length: int, context: Any = None) -> Enumeration:
     """List all sequences up to `length`, with their exact log-probabilities.

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context, State
 from probseq.inference.sample import ancestral, require_causal
 from probseq.inference.score import check, check_batch
@@ -69,6 +70,7 @@ class Forecast:
         return torch.nanquantile(self.paths, wanted, 1).movedim(0, 1)
 
 
+@checked
 @torch.no_grad()
 def forecast(
     model: Autoregressive,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context, State
 from probseq.inference.sample import longest, require_causal
 from probseq.protocols import Autoregressive
@@ -43,6 +44,7 @@ class Lengths:
         return self.survival[:, 1:].sum(1)
 
 
+@checked
 @torch.no_grad()
 def lengths(
     model: Autoregressive,
@@ -136,6 +138,7 @@ class Tightness:
         return "none" if self.least_stop is None else f"P(stop) ≥ {self.least_stop:.3g} at every step"
 
 
+@checked
 def tightness(model: Autoregressive, context: Any = None) -> Tightness:
     """A certificate that the model loses no mass to sequences without end, or none, which proves nothing either way.
 

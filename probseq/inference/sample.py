@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context, State
 from probseq.inference.captured import captured
 from probseq.protocols import Autoregressive
@@ -25,6 +26,7 @@ SHARED = 0.95
 """Sequences of one past share its state while there are at most so many pasts for each sequence."""
 
 
+@checked
 @torch.no_grad()
 def sample(
     model: Autoregressive,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.numerics import at_least_float32, promoted
 from probseq.protocols import Autoregressive
@@ -34,6 +35,7 @@ class Score:
         return self.element.sum(-1) + self.stop.sum(-1)
 
 
+@checked
 def score(model: Autoregressive, y: Sequences, context: Any = None) -> Score:
     """Score whole sequences under any model.
 

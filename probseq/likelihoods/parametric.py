@@ -53,6 +53,7 @@ class Parametric(LikelihoodPart):
         if isinstance(self.family, str):
             require(hasattr(dist, self.family), f"pyro.distributions has no {self.family!r}.")
             self.family = getattr(dist, self.family)
+        require(isinstance(self.family, type), f"the family is a class of distributions; got {self.family!r}.")
         # Pyro's classes can be masked and expanded inside Pyro programs; torch's own cannot.
         if self.family.__module__.startswith("torch.distributions"):
             self.family = getattr(dist, self.family.__name__, self.family)

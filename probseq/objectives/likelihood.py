@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from probseq.arguments import check_fields
 from probseq.context import Context
 from probseq.inference.segments import score_segments, walk_segments
 from probseq.model import SequenceModel
@@ -62,6 +63,7 @@ class TeacherForcing:
     is_likelihood: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(
             self.checkpoint is False or self.checkpoint >= 1,
             f"TeacherForcing needs checkpoint to be True, False or a number of elements ≥ 1; got {self.checkpoint!r}.",
@@ -96,6 +98,7 @@ class TruncatedBPTT:
     is_likelihood: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(self.steps >= 1, f"TruncatedBPTT needs steps ≥ 1; got {self.steps}.")
 
     def loss(self, model: SequenceModel, y: Sequences, context: Any, progress: float) -> Float[Tensor, " b"]:

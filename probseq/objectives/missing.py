@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import check_fields
 from probseq.inference.missing import draw_missing, stand_in
 from probseq.inference.sample import require_causal
 from probseq.model import SequenceModel
@@ -52,6 +53,7 @@ class MissingValues:
     is_likelihood: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(self.particles >= 1, f"MissingValues needs particles ≥ 1; got {self.particles}.")
 
     def conform(self, model: SequenceModel, y: Sequences, context: Any) -> tuple[Sequences, Any]:

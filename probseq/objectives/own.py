@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import check_fields
 from probseq.inference.openloop import read_own
 from probseq.inference.score import score_features
 from probseq.model import SequenceModel
@@ -38,6 +39,7 @@ class Schedule:
     shape: Literal["linear", "exponential", "inverse sigmoid"] = "linear"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, value in (("start", self.start), ("end", self.end)):
             require(0 <= value <= 1, f"Schedule needs {name} in [0, 1], a probability; got {value}.")
         shapes = ("linear", "exponential", "inverse sigmoid")
@@ -72,6 +74,7 @@ class ScheduledSampling:
     is_likelihood: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         self._schedule()
 
     def _schedule(self) -> Schedule:
@@ -96,6 +99,7 @@ class FreeRunning:
     share: float
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(0 <= self.share <= 1, f"FreeRunning needs share in [0, 1]; got {self.share}.")
 
     @property

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import check_fields
 from probseq.context import Context
 from probseq.inference.outcomes import log_pmf, support
 from probseq.model import SequenceModel
@@ -41,6 +42,7 @@ class LabelSmoothing:
     share: float
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(0 <= self.share < 1, f"LabelSmoothing needs share in [0, 1); got {self.share}.")
 
     @property

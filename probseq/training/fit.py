@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.datasets import Parquet
 from probseq.model import SequenceModel
 from probseq.objectives import Objective
@@ -146,6 +147,7 @@ class _Rhythm(Callback):
             signal.signal(signal.SIGINT, before)
 
 
+@checked
 def fit(
     model: SequenceModel,
     train: Any,

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.inference.infilling.lookahead import LearnedLookahead
 from probseq.inference.outcomes import log_pmf, support
@@ -28,6 +29,7 @@ TOKENS = 1 << 13
 """Elements in a batch, at most."""
 
 
+@checked
 def train_lookahead(
     model: Autoregressive,
     context: Any = None,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.inference.automata.chain import Backward, Chain
 from probseq.inference.automata.descent import Space
 from probseq.inference.automata.dfa import DFA, FAR
@@ -81,6 +82,7 @@ class Constrained:
             return self._draw(num_samples, attempts)
 
 
+@checked
 @torch.no_grad()
 def constrain(
     model: Autoregressive,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from probseq.arguments import check_fields
 from probseq.sequences import Sequences
 
 FAR = 1 << 40
@@ -42,6 +43,7 @@ class DFA:
     accepts: Bool[Tensor, " s"]
 
     def __post_init__(self) -> None:
+        check_fields(self)
         states = len(self.accepts)
         if not states or len(self.next) != states:
             raise ValueError(f"a DFA needs one state or more, and a row of arrows for each; got {len(self.next)} rows.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from probseq.arguments import checked
 from probseq.inference.automata.dfa import DFA
 
 LARGEST = 1 << 14
@@ -15,6 +16,7 @@ CLASSES = {"d": str.isdigit, "w": lambda c: c.isalnum() or c == "_", "s": str.is
 CONTROLS = {"n": "\n", "t": "\t", "r": "\r"}
 
 
+@checked
 def regex(pattern: str, symbols: str) -> DFA:
     """The automaton of the texts that match a pattern as a whole.
 

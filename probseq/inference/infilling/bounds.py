@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.inference.infilling.engines import look
 from probseq.inference.infilling.lookahead import Lookahead
@@ -22,6 +23,7 @@ from probseq.randomness import Seed, seeded
 from probseq.sequences import Sequences
 
 
+@checked
 @torch.no_grad()
 def evidence_bounds(
     model: Autoregressive,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context, State
 from probseq.inference.infilling.engines import ROWS, Part, Task
 from probseq.inference.infilling.found import Infilled, pooled, standard_error
@@ -29,6 +30,7 @@ PARTICLES = {"cpu": 1 << 12}
 """Particles that are carried at once, of patterns whose gaps begin near each other; ROWS on an accelerator."""
 
 
+@checked
 @torch.no_grad()
 def infill(
     model: Autoregressive,

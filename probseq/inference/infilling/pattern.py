@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from probseq.arguments import check_fields
 from probseq.inference.missing import conform_observed
 from probseq.inference.text import letters
 from probseq.protocols import Autoregressive
@@ -36,6 +37,7 @@ class Gap:
     high: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.low < 0 or (self.high is not None and self.high < self.low):
             raise ValueError(f"Gap needs 0 ≤ low ≤ high; got {self.low} and {self.high}.")
 

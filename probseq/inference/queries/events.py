@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from probseq.arguments import check_fields
 from probseq.inference.queries.monitors import Monitor
 from probseq.sequences import Sequences
 
@@ -50,6 +51,7 @@ class FirstAt:
     scalar: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_steps(self, self.step)
 
     @property
@@ -71,6 +73,7 @@ class FirstTime:
     scalar: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_steps(self, self.steps)
 
     @property
@@ -96,6 +99,7 @@ class Within:
     scalar: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_steps(self, self.steps)
 
     @property
@@ -123,6 +127,7 @@ class Before:
     scalar: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_steps(self, 1 if self.steps is None else self.steps)
 
     @property
@@ -146,6 +151,7 @@ class At:
     sets: ClassVar[None] = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_steps(self, self.step)
 
     def monitor(self, classes: int, longest: int) -> Monitor:
@@ -166,6 +172,7 @@ class Count:
     scalar: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_steps(self, self.steps)
 
     @property
@@ -189,6 +196,7 @@ class Length:
     sets: ClassVar[tuple[Symbols, ...]] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.longest < 0:
             raise ValueError(f"Length needs longest ≥ 0; got {self.longest}.")
 
@@ -212,6 +220,7 @@ class Expectation:
     steps: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_steps(self, self.steps)
 
 

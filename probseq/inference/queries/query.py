@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.inference.queries.answer import Answer
 from probseq.inference.queries.events import Event, Expectation
 from probseq.inference.queries.monitors import Monitor
@@ -35,6 +36,7 @@ PILOT = 0.125
 """The share of the draws of a simulation that tell what a draw costs."""
 
 
+@checked
 @torch.no_grad()
 def query(
     model: Autoregressive,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probseq.arguments import check_fields, checked
 from probseq.context import Context, State
 from probseq.inference.sample import COMPACT_EVERY, certainly_over
 from probseq.inference.search.alphabet import Alphabet, begin
@@ -25,6 +26,7 @@ WORTH_LEAVING = 8
 """Finished sources leave when they are one in so many: each time, the contexts of the others are copied."""
 
 
+@checked
 @torch.no_grad()
 def beam(
     model: Autoregressive,
@@ -122,6 +124,7 @@ class _Beam:
     groups: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         device = self.alphabet.symbols.device
         self.sources = self.context.batch
         most = torch.full((self.sources,), self.max_length, device=device)

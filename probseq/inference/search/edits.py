@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.sequences import Sequences
 
 
+@checked
 def edit_distance(a: Sequences, b: Sequences) -> Int[Tensor, " n"]:
     """Levenshtein's distance of the i-th sequence of `a` to the i-th of `b`, ends not counted: (n,), int64.
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.inference.search.edits import edit_distance
 from probseq.inference.search.hypotheses import Hypotheses, best_first, first_of_equals
 from probseq.sequences import Sequences
@@ -19,6 +20,7 @@ PAIRS = 1 << 16
 """Pairs that a loss is asked for at once."""
 
 
+@checked
 @torch.no_grad()
 def minimum_bayes_risk(
     candidates: Hypotheses,

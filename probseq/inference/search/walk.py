@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import State
 from probseq.inference.sample import COMPACT_EVERY, certainly_over
 from probseq.inference.search.alphabet import Alphabet, begin
@@ -22,6 +23,7 @@ Choice = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 and the log q (n,) of choosing it."""
 
 
+@checked
 @torch.no_grad()
 def greedy(model: Autoregressive, context: Any = None, max_length: int | None = None) -> Hypotheses:
     """At each step the likeliest outcome, the end being one among the symbols: one sequence for each source.
@@ -45,6 +47,7 @@ def greedy(model: Autoregressive, context: Any = None, max_length: int | None = 
     return walk(model, state, rows, alphabet, max_length, lambda log_prob, _: (log_prob.argmax(-1), None))
 
 
+@checked
 @torch.no_grad()
 def tempered(
     model: Autoregressive,

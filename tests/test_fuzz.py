@@ -1,0 +1,34 @@
+"""A short night: the public face with whatever arguments, and saved models with whatever bytes."""
+
+import warnings
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, settings
+
+from experiments.fuzz.face import arguments, call, targets
+from experiments.fuzz.folders import spoil, spoiled
+from tests.typecheck import unchecked
+
+short = settings(
+    max_examples=8, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", targets())
+def test_bad_arguments_are_refused_and_good_ones_answered(name):
+    function = targets()[name]
+
+    @short
+    @hypothesis.given(arguments(function))
+    def tried(given):
+        with unchecked(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert call(function, given) is None
+
+    tried()
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_a_spoiled_folder_is_refused_or_read_and_never_executed(seed, tmp_path):
+    assert spoiled(spoil(tmp_path, seed)) is None
