@@ -35,9 +35,9 @@ def unroll(model: Any, context: Context, y: Tensor) -> tuple[Tensor, State]:
 def extend(model: Any, state: State, y: Tensor) -> tuple[Tensor, State]:
     """`model.extend` with the length not known."""
     lengths = model.stop.max_length + 1
-    hidden, before = state.features[:, :-lengths], state.features[:, -lengths:]
+    before = state.features[:, -lengths:]
     given = State(
-        hidden.reshape(state.batch * lengths, -1),
+        _apart(state.features, lengths).flatten(0, 1),
         tree_map(lambda leaf: leaf.flatten(0, 1), state.memory),
         state.position.repeat_interleave(lengths, 0),
         _spread(state.context, lengths),
@@ -52,7 +52,7 @@ def emit(model: Any, features: Tensor, position: Tensor) -> NextStep:
     """`model.emit` with the length not known: the mixture over the lengths that are still possible."""
     lengths, shape = model.stop.max_length + 1, features.shape[:-1]
     weights = features[..., -lengths:]
-    hidden = features[..., :-lengths].reshape(*shape, lengths, -1)
+    hidden = _apart(features, lengths)
     length = torch.arange(lengths, device=features.device)
     place = position.expand(shape).unsqueeze(-1)
     total, onward = _log_sum(weights, length >= place), _log_sum(weights, length > place)
@@ -78,10 +78,15 @@ def settle(model: Any, state: State, index: Tensor) -> State:
     last = torch.arange(lengths, device=weights.device) == lengths - 1
     weights = torch.where(lost & last, 0.0, weights)[index]
     drawn = torch.distributions.Categorical(logits=weights, validate_args=False).sample()
-    hidden = state.features[:, :-lengths].reshape(state.batch, lengths, -1)[index, drawn]
+    hidden = _apart(state.features, lengths)[index, drawn]
     memory = tree_map(lambda leaf: leaf[index, drawn], state.memory)
     context = dataclasses.replace(state.context.select(index), planned=drawn)
     return State(hidden, memory, state.position[index], context)
+
+
+def _apart(features: Tensor, lengths: int) -> Tensor:
+    """The features of each of the K networks, (*b, K, h): without −1 as a size, which a batch of 0 does not tell."""
+    return features[..., :-lengths].unflatten(-1, (lengths, features.shape[-1] // lengths - 1))
 
 
 def log_prob(model: Any, y: Sequences, context: Context) -> Tensor:

@@ -2,8 +2,10 @@
 
 import math
 import re
+import textwrap
 from pathlib import Path
 
+import pytest
 import torch
 
 import probseq as ps
@@ -11,8 +13,60 @@ import probseq as ps
 ROOT = Path(__file__).parents[1]
 
 
+PAGES = sorted(str(path.relative_to(ROOT)) for path in [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+
+
 def blocks(name):
-    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
+    """The python blocks of a page, those within lists too."""
+    found = re.findall(r"^( *)```python\n(.*?)^ *```", (ROOT / name).read_text(encoding="utf-8"), re.S | re.M)
+    return [textwrap.dedent(block) for _, block in found]
+
+
+# What is asserted of a page beyond that it runs stands in a test of its own, by its name.
+OWN = set(re.findall(r'blocks\("([^"]+)"\)', Path(__file__).read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page not in OWN])
+def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for block in blocks(page):
+        exec(compile(block, page, "exec"), names)
+
+
+def anchors(page):
+    """The headings of a page, as links name them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    names = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", name.lower()).strip().replace(" ", "-") for name in names}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http:", "https:")):
+            continue
+        place, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / place if place else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_picture_is_used():
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    assert not [path.name for path in (ROOT / "docs/img").iterdir() if f"img/{path.name}" not in text]
+
+
+def test_every_page_is_in_the_table_of_contents():
+    named = set(re.findall(r"- (\S+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    assert named == {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
+
+
+def test_the_reference_has_every_public_name_once():
+    named = re.findall(r"^::: probseq\.(\w+)$", (ROOT / "docs/reference.md").read_text(encoding="utf-8"), re.M)
+    assert len(named) == len(set(named))
+    assert set(ps.__all__) <= set(named)
 
 
 def test_the_readme_runs(tmp_path, monkeypatch):

@@ -67,6 +67,10 @@ def test_nothing_is_scored_in_the_padding_and_nothing_lost_without_elements():
     opened = ps.score(made, ps.Sequences.of([[0, 1]], ended=False))
     assert opened.stop[0, 2].item() == 0.0
     assert ps.score(made, ps.Sequences.of([])).log_prob.shape == (0,)
+    features, state = made.unroll(Context.none(2), empty.pad(2).values)
+    padded = score_features(made, features, state.context, empty.pad(2))
+    assert padded.element.tolist() == [[0.0, 0.0]] * 2
+    assert padded.stop[:, 1:].tolist() == [[0.0, 0.0]] * 2
 
 
 def test_a_factor_of_a_context_is_that_of_its_row():
@@ -91,6 +95,7 @@ def test_a_sequence_may_be_as_long_as_the_longest_and_no_longer():
         check(made, ps.Sequences.of([[0], [0, 1, 2]]))
     assert check(made, ROWS.select([1, 2]).pad(9)).values.shape == (2, 1)
     assert len(check(made, ps.Sequences.of([]))) == 0
+    assert len(check(model(ps.FixedLength(0)), ps.Sequences.of([]))) == 0
 
 
 def test_x_and_y_go_together():

@@ -148,6 +148,18 @@ def test_the_empty_batch_and_the_empty_sequence():
     assert listed(example().select([])) == ([], [], [])
 
 
+def test_a_batch_without_rows_has_no_columns_and_no_longest():
+    none = ps.Sequences(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+    assert none.trim().values.shape == (0, 0)
+    assert none.dense(0).shape == (0, 0)
+
+
+def test_a_mask_selects_as_its_places_do():
+    y = example()
+    assert listed(y.select([True, False, True])) == listed(y.select([0, 2]))
+    assert listed(y.select([True, True, True])) == listed(y)
+
+
 def test_cutting_at_every_length():
     y = ps.Sequences.of([[1, 2, 3], [], [4, 5]])
     for length in range(5):

@@ -126,6 +126,15 @@ def test_hazards_of_lengths_multiply_to_their_law(context):
     assert made.stop.log_pmf(x).shape == ((2, 4) if context else (1, 4))
 
 
+def test_lengths_are_a_table_and_a_linear_map_of_the_context():
+    fresh = ps.SequenceModel(ps.Tokens(3), ps.GRU(4), ps.Categorical(), ps.LengthStop(3), ps.Vector(2))
+    assert fresh.stop.log_pmf(Context(torch.zeros(1, 2))).exp().tolist() == [[0.25] * 4]
+    made = model(ps.LengthStop(3), ps.Vector(2))
+    x = torch.randn(5, 2).double()
+    logits = made.stop.weight + x @ made.stop.conditional.weight.T
+    torch.testing.assert_close(made.stop.log_pmf(Context(x)), logits.log_softmax(1))
+
+
 def test_a_fixed_length_is_certain():
     made = model(ps.FixedLength(2))
     found = step(made, torch.zeros(1, 4, 4).double(), torch.arange(4))
@@ -152,12 +161,15 @@ def test_a_planned_length_is_fed_as_what_remains(remaining):
     if not remaining:
         assert fed.shape == (2, 4, 0)
         assert made.stop.embedding is None
+        known = step(made, torch.zeros(2, 4, 4).double(), torch.arange(4), planned)
+        assert known.log_stop.exp().tolist() == [[0, 0, 1, 1], [0, 0, 0, 1]]
         law = step(made, torch.zeros(1, 4, 4).double(), torch.arange(4))
         plain = model(ps.LengthStop(3))
         plain.stop.weight.data.copy_(made.stop.weight.data)
         torch.testing.assert_close(law.log_stop, step(plain, torch.zeros(1, 4, 4).double(), torch.arange(4)).log_stop)
         return
     rows = made.stop.embedding.weight
+    assert rows.shape == (4, 2)
     torch.testing.assert_close(fed[0], rows[[2, 1, 0, 0]])
     torch.testing.assert_close(fed[1], rows[[3, 2, 1, 0]])
     assert made.stop.feed(Context.none(2), torch.arange(4).expand(2, 4)).shape == (2, 4, 0)
@@ -169,12 +181,16 @@ def test_a_window_closes_where_the_last_wait_would_go_beyond():
     made = ps.SequenceModel(
         ps.Reals(1), ps.Clock(ps.GRU(4)), ps.Waiting(), ps.Window(10.0)
     ).double()  # fmt: skip
-    features = torch.randn(3, 5).double()
-    features[:, -1] = torch.tensor([0.0, 4.0, 10.0])
-    found = made.stop.emit(made.likelihood, features, torch.zeros(3, dtype=torch.int64), Context.none(3))
+    features = torch.randn(4, 5).double()
+    # The last is beyond the edge by a rounding of the sum of the waits.
+    features[:, -1] = torch.tensor([0.0, 4.0, 10.0, 10.0 * (1 + 32 * torch.finfo(torch.float64).eps)]).double()
+    features[3, :-1] = features[2, :-1]
+    found = made.stop.emit(made.likelihood, features, torch.zeros(4, dtype=torch.int64), Context.none(4))
     assert float(found.log_stop[2]) == pytest.approx(0, abs=1e-6)
+    assert float(found.log_stop[3]) == pytest.approx(0, abs=1e-6)
+    assert -float("inf") < float(found.log_go[3]) <= float(found.log_go[2])
     assert bool((found.log_stop[:2] < 0).all())
-    torch.testing.assert_close(found.log_stop.exp() + found.log_go.exp(), torch.ones(3).double())
+    torch.testing.assert_close(found.log_stop.exp() + found.log_go.exp(), torch.ones(4).double())
 
 
 @pytest.mark.parametrize(
