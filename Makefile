@@ -3,11 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := grammar recovery words names speed captions digits harmony spelling chapter transcribe pronounce peers infill queries sketch forecast latent chorales missing vowels stream
+EXPERIMENTS := grammar recovery words names speed captions digits harmony spelling chapter transcribe pronounce peers infill queries sketch forecast latent chorales missing vowels stream calibration reliability fuzz mutation pages
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types smoke dist clean
+.PHONY: help demo test lint types smoke docs dist clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ smoke: $(READY)  ## Run each experiment on a small scale.
 	  $(BIN)/python experiments/$$name/run.py --smoke || exit 1; \
 	done
 
+docs: $(READY)  ## Build the documentation, and run the commands that it shows.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q -d site
+	$(BIN)/python .ci/blocks.py docs/cli.md sh > /dev/null
+	$(BIN)/python .ci/blocks.py docs/start.md sh > /dev/null
+
 dist: $(READY)  ## Build the wheel and the sdist, and run the five-minute start from the wheel in a new environment.
 	rm -rf dist build
 	$(BIN)/python -m build -q
@@ -52,5 +57,5 @@ $(READY): pyproject.toml constraints.txt
 	  exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[experiments,test]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[experiments,test,docs]'
 	@touch $@

@@ -64,9 +64,9 @@ def test_every_page_is_in_the_table_of_contents():
 
 
 def test_the_reference_has_every_public_name_once():
-    named = re.findall(r"^::: probseq\.(\w+)$", (ROOT / "docs/reference.md").read_text(encoding="utf-8"), re.M)
+    named = re.findall(r"^::: probseq\.([\w.]+)$", (ROOT / "docs/reference.md").read_text(encoding="utf-8"), re.M)
     assert len(named) == len(set(named))
-    assert set(ps.__all__) <= set(named)
+    assert set(ps.__all__) <= {name.rpartition(".")[2] for name in named}
 
 
 def test_the_readme_runs(tmp_path, monkeypatch):
@@ -157,13 +157,14 @@ def test_the_comparison_page_runs():
     assert names["test_of"].p_value < 0.01
 
 
-def test_the_missing_values_of_the_training_page_run():
+def test_the_training_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = {}
     for block in blocks("docs/training.md"):
-        if "MissingValues" in block:
-            exec(compile(block, "docs/training.md", "exec"), names)
+        exec(compile(block, "docs/training.md", "exec"), names)
     whole = names["model"].log_prob(names["y"].select([1]))
     torch.testing.assert_close(names["found"].log_evidence[1:], whole.detach())
+    assert len(names["result"].history) <= 4
 
 
 def test_the_tables_page_runs():
