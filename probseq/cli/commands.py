@@ -18,8 +18,9 @@ import probseq as ps
 from probseq.cli.assembly import assemble
 from probseq.cli.output import Answer, show
 from probseq.cli.parser import FIT
+from probseq.cli.questions import list_patterns, number_symbols, parse_event, parse_pattern
 from probseq.cli.reader import Reader
-from probseq.cli.rows import Bad, Row, read_rows
+from probseq.cli.rows import Bad, Row
 from probseq.cli.run import DATA, Run
 from probseq.cli.sources import SETS, Asked
 from probseq.disk import write_whole
@@ -98,18 +99,18 @@ def infill(options: Namespace) -> None:
     x = run.reader.condition(options.condition)
 
     def answers() -> Iterator[Answer]:
-        for pattern in _patterns(options.patterns):
+        for asked in list_patterns(options.patterns):
             found = ps.infill(
-                run.model, _pattern(run.reader, pattern), x, options.particles, max_length=options.max_length,
+                run.model, parse_pattern(run.reader, asked), x, options.particles, max_length=options.max_length,
                 generator=options.seed,
             )  # fmt: skip
             known = {"log_evidence": float(found.log_evidence[0]), "verdict": found.verdicts[0]}
             if not bool((found.log_weight > -torch.inf).any()):
-                yield {"pattern": pattern, "completion": None, "probability": 0.0, **known}
+                yield {"pattern": asked, "completion": None, "probability": 0.0, **known}
                 continue
             y, probability = found.ranked(0, options.top)
             for text, share in zip(run.reader.decode(y.to("cpu")), probability.tolist(), strict=True):
-                yield {"pattern": pattern, "completion": text, "probability": share, **known}
+                yield {"pattern": asked, "completion": text, "probability": share, **known}
 
     show(answers(), options.format, options.output)
 
@@ -117,10 +118,10 @@ def infill(options: Namespace) -> None:
 def query(options: Namespace) -> None:
     """The probability of each outcome."""
     run = Run.open(options.run, options.device)
-    event, names = _event(run.reader, options)
-    prefix = _symbols(run.reader, options.prefix)
+    asked, names = parse_event(run.reader, options)
+    prefix = number_symbols(run.reader, options.prefix)
     found = ps.query(
-        run.model, event, run.reader.condition(options.condition), prefix=ps.Sequences.of([prefix], dtype=torch.int64),
+        run.model, asked, run.reader.condition(options.condition), prefix=ps.Sequences.of([prefix], dtype=torch.int64),
         budget=options.budget, generator=options.seed,
     )  # fmt: skip
     low, high = found.interval()
@@ -295,69 +296,6 @@ def _selected(data: Any, index: Any) -> tuple[ps.Sequences, Any]:
         return part, None
     rows = index if len(x) == len(y) else torch.zeros_like(index)
     return part, x.select(rows) if isinstance(x, ps.Sequences) else x[rows]
-
-
-def _patterns(given: list[str]) -> Iterator[str]:
-    if given == ["-"]:
-        yield from (row.value for row in read_rows("-"))
-    else:
-        yield from given
-
-
-def _pattern(reader: Reader, pattern: str) -> Any:
-    """Symbols, with None for `_` and a gap for `*`.
-
-    Raises:
-        ValueError: a model of numbers.
-    """
-    if reader.y is None:
-        raise ValueError("infill reads patterns of symbols; this model is of numbers. Use probseq.infill from Python.")
-    pieces = list(pattern) if reader.y.kind == "characters" else pattern.split()
-    gaps = {"_": None, "*": ps.Gap(0, None)}
-    return [gaps[piece] if piece in gaps else _symbol(reader, piece) for piece in pieces]
-
-
-def _symbols(reader: Reader, text: str) -> list[int]:
-    if reader.y is None:
-        raise ValueError("query asks about symbols; this model is of numbers. Use probseq.query from Python.")
-    return [_symbol(reader, piece) for piece in (list(text) if reader.y.kind == "characters" else text.split())]
-
-
-def _symbol(reader: Reader, text: str) -> int:
-    assert reader.y is not None
-    if reader.y.kind == "items" and text not in reader.y.symbols and text.lstrip("-").isdigit():
-        return reader.y.encode([int(text)])[0]
-    return reader.y.encode([text] if reader.y.kind == "items" else text)[0]
-
-
-def _event(reader: Reader, options: Namespace) -> tuple[Any, list[Any]]:
-    """What is asked, and the name of each number of the answer.
-
-    Raises:
-        ValueError: more than one question.
-    """
-    asked = [name for name in ("at", "within", "first", "before", "count", "length") if options[name] is not None]
-    if len(asked) > 1:
-        raise ValueError(f"one question at a time; got --{' and --'.join(asked)}.")
-    kind = asked[0] if asked else "at"
-    events = ps.events
-    if kind == "at":
-        if reader.y is None:
-            raise ValueError("query asks about symbols; this model is of numbers. Use probseq.query from Python.")
-        return events.At(options.at or 1), [*reader.y.symbols, "(ended)"]
-    if kind == "length":
-        return events.Length(options.length), [*range(options.length + 1), f"more than {options.length}"]
-    *sets, steps = options[kind]
-    if len(sets) != (2 if kind == "before" else 1) or not isinstance(steps, int):
-        raise ValueError(f"--{kind} takes {'[A, B, N]' if kind == 'before' else '[A, N]'}; got {options[kind]}.")
-    chosen = [_symbols(reader, each if isinstance(each, str) else " ".join(map(str, each))) for each in sets]
-    if kind == "within":
-        return events.Within(chosen[0], steps), ["yes"]
-    if kind == "before":
-        return events.Before(chosen[0], chosen[1], steps), ["yes"]
-    if kind == "count":
-        return events.Count(chosen[0], steps), list(range(steps + 1))
-    return events.FirstTime(chosen[0], steps), [*range(1, steps + 1), f"not within {steps}"]
 
 
 def _y(data: Any) -> ps.Sequences:

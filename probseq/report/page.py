@@ -18,15 +18,31 @@ from probseq.sequences import Sequences
 Section = tuple[str, str, Callable[[Subject], str]]
 
 
-def write(path: str | Path, model: Any, data: Any, **options: Any) -> Path:
-    """Write the page of `page(model, data, …)`, whole or not at all.
+def write(
+    path: str | Path,
+    model: Any,
+    data: Any,
+    *,
+    history: Sequence[Mapping[str, float]] | None = None,
+    title: str = "A sequence model",
+    decode: Decode | None = None,
+    source: Decode | None = None,
+    baselines: Mapping[str, Any] | None = None,
+    generator: int = 0,
+    limit: int = 20,
+) -> Path:
+    """Write what `page` makes of the same arguments to a file, whole or not at all.
 
     Raises:
-        ValueError: see `page`. OSError: the file cannot be written.
+        ValueError, TypeError: see `page`. OSError: the file cannot be written.
     """
     path = Path(path)
+    made = page(
+        model, data, history=history, title=title, decode=decode, source=source, baselines=baselines,
+        generator=generator, limit=limit,
+    )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page(model, data, **options).encode())
+    write_whole(path, made.encode())
     return path
 
 

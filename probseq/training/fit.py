@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,9 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
 
 from probseq.arguments import checked
 from probseq.datasets import Parquet
@@ -27,7 +24,8 @@ from probseq.training.averaging import Averaging
 from probseq.training.batches import Batches, Data, Loader
 from probseq.training.module import MaximumLikelihood
 from probseq.training.quiet import Unprofiled, quiet
-from probseq.training.storage import WholeFiles, require_writable
+from probseq.training.rhythm import Rhythm
+from probseq.training.storage import Checkpoint, WholeFiles, require_writable
 from probseq.training.stream import Stream
 
 
@@ -51,10 +49,6 @@ class FitResult:
     directory: Path | None
 
 
-class _InterruptedError(Exception):
-    """Ctrl-C, taken between two steps."""
-
-
 class _Progress(TQDMProgressBar):
     """One line an epoch: nats per decision (or the objective's), the held-out figure, and the best one."""
 
@@ -71,80 +65,6 @@ class _Progress(TQDMProgressBar):
         if past:
             shown |= {"held-out": past[-1], "best": min(past)}
         return {name: f"{value:.4f}" for name, value in shown.items() if value is not None}
-
-
-class _Rhythm(Callback):
-    """Keeps the batches in step with the trainer, and takes Ctrl-C between two steps."""
-
-    def __init__(self, every: list[Loader], seed: int, last: Path | None, anew: bool) -> None:
-        self.every, self.seed, self.last, self.anew, self.interrupted = every, seed, last, anew, False
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if self.last is not None and self.anew and trainer.is_global_zero:
-            # A run that starts anew must not take an older one's checkpoints for its own.
-            for old in (self.last, self.last.with_name("best.ckpt")):
-                if old.exists():
-                    old.replace(old.with_suffix(".previous.ckpt"))
-
-        def reduce(x: Tensor, by: str) -> Tensor:
-            return trainer.strategy.reduce(x.to(trainer.strategy.root_device), reduce_op=by).cpu()  # type: ignore[return-value]
-
-        for batches in self.every:
-            batches.join(trainer.global_rank, trainer.world_size, reduce)
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.interrupted:
-            raise _InterruptedError
-        batches: Loader = pl_module.batches  # type: ignore[assignment]
-        batches.epoch = trainer.current_epoch
-        if not batches.resume_at:
-            torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * batches.world + batches.rank)
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        pl_module.batches.taken = batch_idx + 1  # type: ignore[union-attr]
-        # A gradient under way is brought to its step, and the last batch to the end of its epoch, which writes
-        # last.ckpt by itself.
-        done, all_ = batch_idx + 1, len(pl_module.batches)  # type: ignore[arg-type]
-        if self.interrupted and done < all_ and done % trainer.accumulate_grad_batches == 0:
-            if self.last is not None:
-                trainer.save_checkpoint(self.last)
-            raise _InterruptedError
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"random": torch.get_rng_state()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        torch.set_rng_state(state_dict["random"])
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Turn the first Ctrl-C into a stop after the step; a second one stops at once.
-
-        Raises:
-            KeyboardInterrupt: after a step that was the last; the message names the checkpoint.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.getsignal(signal.SIGINT)
-
-        def listen(*_: Any) -> None:
-            self.interrupted = True
-            signal.signal(signal.SIGINT, before)
-
-        signal.signal(signal.SIGINT, listen)
-        try:
-            yield
-            if self.interrupted:
-                raise _InterruptedError
-        except _InterruptedError:
-            kept = self.last is not None and self.last.is_file()
-            where = f" Resume with resume=True from {self.last}." if kept else " Nothing was kept on disk."
-            raise KeyboardInterrupt(f"training was interrupted after a step.{where}") from None
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 @checked
@@ -246,7 +166,7 @@ def fit(
             require_writable(folder)
         finished = resume and _check_resumable(last, max_epochs, average is not None, patience)
         every = [batches] if evaluation is None else [batches, evaluation]
-        rhythm = _Rhythm(every, seed, last if directory else None, anew=not resume)
+        rhythm = Rhythm(every, seed, last if directory else None, anew=not resume)
         # Before the rhythm, which may write a checkpoint after a step that the average must have seen.
         averaging = [] if average is None else [Averaging(average)]
         stack.enter_context(quiet())
@@ -331,18 +251,6 @@ def _device_kept(last: Path | None) -> Iterator[None]:
         raise RuntimeError(f"the device failed: {str(error).splitlines()[0]} {where}") from error
 
 
-class _Checkpoint(ModelCheckpoint):
-    """A checkpoint that stays the best one where its directory was moved."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        def here(path: str) -> str:
-            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
-
-        paths = {k: here(v) for k, v in state_dict.items() if k.endswith("_path") and isinstance(v, str)}
-        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": str(self.dirpath)})
-
-
 @dataclass(frozen=True)
 class _Conform:
     """y and x checked, so that no step has to: by the model, or by an objective that takes others."""
@@ -386,8 +294,8 @@ def _require_possible(model: SequenceModel, y: Sequences) -> None:
 def _callbacks(folder: Path, validated: bool, patience: int | None, progress: bool) -> list[Callback]:
     found: list[Callback] = []
     if validated:
-        found.append(_Checkpoint(folder, filename="best", monitor="validation_nats", enable_version_counter=False))
-    found.append(_Checkpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False))
+        found.append(Checkpoint(folder, filename="best", monitor="validation_nats", enable_version_counter=False))
+    found.append(Checkpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False))
     if patience is not None:
         found.append(EarlyStopping("validation_nats", patience=patience, check_finite=False))
     return [*found, _Progress()] if progress else found

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from probseq.disk import write_whole
 
@@ -50,3 +51,15 @@ def require_writable(folder: Path) -> None:
         raise OSError(
             error.errno, f"nothing can be written to {folder}: {error.strerror}. Choose another directory."
         ) from error
+
+
+class Checkpoint(ModelCheckpoint):
+    """A checkpoint that stays the best one where its directory was moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        paths = {k: here(v) for k, v in state_dict.items() if k.endswith("_path") and isinstance(v, str)}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": str(self.dirpath)})
