@@ -59,7 +59,7 @@ def fit(options: Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         result = ps.fit(
             model, data["train"], held_out, directory=folder / "training", resume=resume, seed=options.seed,
-            progress=options.progress, **asked_of,
+            progress=sys.stderr.isatty() if options.progress is None else options.progress, **asked_of,
         )  # fmt: skip
     write_whole(folder / "history.json", json.dumps(result.history).encode())
     save(model, folder / "model")

@@ -77,7 +77,7 @@ def _fit(parser: ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     parser.add_argument("--seed", type=int, default=0, help="of first weights, batches and dropout")
-    parser.add_argument("--progress", type=bool, default=True, help="a bar on stderr")
+    parser.add_argument("--progress", type=bool | None, default=None, help="a bar on stderr; by default on a terminal")
     _reading(parser)
     group = parser.add_argument_group("the model")
     group.add_argument("--model.size", type=int, default=128, help="units of the recurrent network")
