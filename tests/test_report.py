@@ -149,12 +149,12 @@ def test_a_part_that_fails_does_not_take_the_others_with_it(monkeypatch):
     assert "draws, unpicked" in page.text
 
 
-def test_wrong_data_are_refused(tmp_path):
+def test_wrong_data_are_refused():
     model, y = drawn(symbols())
     with pytest.raises(ValueError, match="none"):
         report.page(model, y.select([]))
     with pytest.raises(TypeError, match="Sequences"):
-        report.write(tmp_path / "page.html", model, [[0]])
+        report.page(model, [[0]])
     with pytest.raises(ValueError, match="sequence 0"):
         report.page(model, ps.Sequences.of([[7]]))
 
@@ -175,7 +175,8 @@ def browser():
 def opened(browser, tmp_path):
     """A page, what it said to the console, and what it asked of a network."""
     model, data = translated()
-    path = report.write(tmp_path / "page.html", model, data)
+    path = tmp_path / "page.html"
+    path.write_text(report.page(model, data), encoding="utf-8")
     assert path.stat().st_size < 5e6
     context = browser.new_context(offline=True)
     page, said = context.new_page(), []
@@ -245,7 +246,8 @@ def test_a_narrow_page_does_not_scroll_sideways(opened):
 
 def test_without_script_all_parts_are_there(browser, tmp_path):
     model, data = drawn(symbols())
-    path = report.write(tmp_path / "page.html", model, data)
+    path = tmp_path / "page.html"
+    path.write_text(report.page(model, data), encoding="utf-8")
     context = browser.new_context(offline=True, java_script_enabled=False)
     page = context.new_page()
     page.goto(path.as_uri())

@@ -165,10 +165,12 @@ def report(options: Namespace) -> None:
         baselines[Path(options.baseline).name] = Run.open(options.baseline).model
     from probseq import report as pages
 
-    path = pages.write(
-        options.output or run.folder / "report.html", run.model, data, history=run.history, title=run.folder.name,
-        decode=run.reader.pieces, source=run.reader.source_pieces, baselines=baselines, generator=options.seed,
+    page = pages.page(
+        run.model, data, history=run.history, title=run.folder.name, decode=run.reader.pieces,
+        source=run.reader.source_pieces, baselines=baselines, generator=options.seed,
     )  # fmt: skip
+    path = Path(options.output or run.folder / "report.html")
+    write_whole(path, page.encode())
     print(path)
 
 

@@ -1,5 +1,5 @@
 """A trained model on one page of pictures."""
 
-from probseq.report.page import page, write
+from probseq.report.page import page
 
-__all__ = ["page", "write"]
+__all__ = ["page"]

@@ -4,46 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from probseq.disk import write_whole
 from probseq.report import laws, model, single
 from probseq.report.html import paragraph, text
 from probseq.report.subject import Decode, Subject, plain
 from probseq.sequences import Sequences
 
 Section = tuple[str, str, Callable[[Subject], str]]
-
-
-def write(
-    path: str | Path,
-    model: Any,
-    data: Any,
-    *,
-    history: Sequence[Mapping[str, float]] | None = None,
-    title: str = "A sequence model",
-    decode: Decode | None = None,
-    source: Decode | None = None,
-    baselines: Mapping[str, Any] | None = None,
-    generator: int = 0,
-    limit: int = 20,
-) -> Path:
-    """Write what `page` makes of the same arguments to a file, whole or not at all.
-
-    Raises:
-        ValueError, TypeError: see `page`. OSError: the file cannot be written.
-    """
-    path = Path(path)
-    made = page(
-        model, data, history=history, title=title, decode=decode, source=source, baselines=baselines,
-        generator=generator, limit=limit,
-    )  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, made.encode())
-    return path
 
 
 @torch.no_grad()
