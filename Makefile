@@ -7,10 +7,10 @@ EXPERIMENTS := grammar recovery words names speed captions digits harmony spelli
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types smoke docs dist clean
+.PHONY: help demo test lint types smoke coverage docs dist clean
 
 help:  ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## Train a small model of English words and show what it can be asked.
 	$(BIN)/python experiments/words/run.py --demo
@@ -31,6 +31,9 @@ smoke: $(READY)  ## Run each experiment on a small scale.
 	  echo "$(BIN)/python experiments/$$name/run.py --smoke"; \
 	  $(BIN)/python experiments/$$name/run.py --smoke || exit 1; \
 	done
+
+coverage: $(READY)  ## Run the tests, and say which lines and branches of the library they reach.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --cov=probseq --cov-branch --cov-report=term:skip-covered
 
 docs: $(READY)  ## Build the documentation, and run the commands that it shows.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q -d site
