@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from functools import cached_property
@@ -129,34 +130,36 @@ class MaximumLikelihood(L.LightningModule):
         if batch_index % self.accumulate == 0:
             self._window.clear()
         self._window.append(batch)
-        if self._window_is_large():
-            # Its gradient is taken in pieces, in `backward`.
-            return torch.zeros((), device=self.device, requires_grad=True)
-        try:
-            return self._loss(batch)
-        except torch.OutOfMemoryError:
+        if not self._window_is_large():
+            with contextlib.suppress(torch.OutOfMemoryError):
+                loss, nats = self._loss(batch)
+                self._count(nats, batch)
+                return loss
             self._split(batch)
+        # The gradient is taken in pieces, in `backward`.
         return torch.zeros((), device=self.device, requires_grad=True)
 
-    def _loss(self, batch: Batch, seen: bool = False) -> Tensor:
-        """What a batch adds to the loss of its step; unless it was `seen`, it is added to the epoch's figures."""
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What a batch adds to the loss of its step, and its nats."""
         losses = self.objective.loss(self.model, batch.data.sequences, batch.data.context, self.progress)
         nats = batch.weight * losses.sum()
-        if not seen:
-            self._watch(nats.detach(), batch)
-            self._add("train", nats.detach(), batch)
         per_step = self.total_decisions / self.steps_per_epoch
-        return nats * (self.accumulate * self.batches.world / per_step)
+        return nats * (self.accumulate * self.batches.world / per_step), nats.detach()
+
+    def _count(self, nats: Tensor, batch: Batch) -> None:
+        """Add a batch to the figures of the epoch."""
+        self._watch(nats, batch)
+        self._add("train", nats, batch)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         batch, seen = self._window[-1], not self._window_is_large()
         if seen:
-            try:
+            with contextlib.suppress(torch.OutOfMemoryError):
                 loss.backward(*args, **kwargs)
                 return
-            except torch.OutOfMemoryError:
-                self._split(batch)
-            del loss
+            # The trainer holds the loss, and with it what the backward pass had still to read.
+            loss.detach_()
+            self._split(batch)
             # What the batches before it in this step had added may be there in part.
             self.optimizer_zero_grad(0, 0, None)
             for earlier in self._window[:-1]:
@@ -164,24 +167,27 @@ class MaximumLikelihood(L.LightningModule):
         self._by_halves(batch, seen)
 
     def _by_halves(self, batch: Batch, seen: bool) -> None:
-        """Add the gradient of a batch, a piece at a time."""
+        """Add the gradient of a batch, a piece at a time; unless it was `seen`, add it to the figures too."""
         if slots(batch) < self._too_many or len(batch.index) == 1:
-            try:
-                with self.trainer.precision_plugin.forward_context():
-                    # Lightning divides what `training_step` returns.
-                    loss = self._loss(batch, seen) / self.accumulate
-                seen = True
-                # All of it or nothing: `backward` would leave a part of it behind where the memory ends.
-                weights = [weight for weight in self.model.parameters() if weight.requires_grad]
-                gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-                for weight, gradient in zip(weights, gradients, strict=True):
-                    if gradient is not None:
-                        weight.grad = gradient if weight.grad is None else weight.grad + gradient
+            with contextlib.suppress(torch.OutOfMemoryError):
+                self._add_gradient(batch, seen)
                 return
-            except torch.OutOfMemoryError:
-                self._split(batch)
+            self._split(batch)
         for half in batch.halves():
             self._by_halves(half, seen)
+
+    def _add_gradient(self, batch: Batch, seen: bool) -> None:
+        """All of it or nothing: `backward` would leave a part of it behind where the memory ends."""
+        with self.trainer.precision_plugin.forward_context():
+            loss, nats = self._loss(batch)
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        # Lightning divides what `training_step` returns.
+        gradients = torch.autograd.grad(loss / self.accumulate, weights, allow_unused=True)
+        if not seen:
+            self._count(nats, batch)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            if gradient is not None:
+                weight.grad = gradient if weight.grad is None else weight.grad + gradient
 
     def _window_is_large(self) -> bool:
         """Whether the batch under way is known to be too large."""
