@@ -13,6 +13,7 @@ from probseq.evaluation.intervals import bootstrap, sign_flip
 from probseq.evaluation.streams import streams
 from probseq.oracles import HMM
 from tests.parts import TABLE, build
+from tests.typecheck import unchecked
 
 
 def network(seed=0, **changes):
@@ -78,7 +79,8 @@ def test_ranks_are_uniform_given_the_past_by_enumeration():
 
 def test_a_model_that_is_right_is_rejected_as_seldom_as_the_level_says():
     model = network()
-    found = [ps.evaluate(model, model.sample(60, generator=2 * i), generator=2 * i + 1) for i in range(150)]
+    with unchecked():
+        found = [ps.evaluate(model, model.sample(60, generator=2 * i), generator=2 * i + 1) for i in range(150)]
     for name in {test.name for each in found for test in each.tests}:
         own = [test.p_value <= 0.05 for each in found for test in each.tests if test.name == name]
         assert stats.binom.sf(sum(own) - 1, len(own), 0.05) > 1e-4, name
@@ -124,9 +126,10 @@ def test_a_mixture_of_two_kinds_of_sequences_is_found_where_each_element_is_righ
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_assembly_can_be_evaluated(name):
-    model, x = build(TABLE[name], 6)
-    y = model.sample(6 if x is None else 1, x, max_length=6, generator=0)
-    found = ps.evaluate(model, y if x is None else (y, x), generator=0)
+    with unchecked():
+        model, x = build(TABLE[name], 6)
+        y = model.sample(6 if x is None else 1, x, max_length=6, generator=0)
+        found = ps.evaluate(model, y if x is None else (y, x), generator=0)
     assert math.isfinite(found.nats.value)
     assert 0 <= found.p_value <= 1
     assert len(found.tests) + len(found.skipped) >= 5

@@ -11,7 +11,7 @@ from experiments.fuzz.folders import spoil, spoiled
 from tests.typecheck import unchecked
 
 short = settings(
-    max_examples=8, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=5, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )  # fmt: skip
 
 
@@ -29,6 +29,6 @@ def test_bad_arguments_are_refused_and_good_ones_answered(name):
     tried()
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(100))
 def test_a_spoiled_folder_is_refused_or_read_and_never_executed(seed, tmp_path):
     assert spoiled(spoil(tmp_path, seed)) is None

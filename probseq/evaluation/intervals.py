@@ -40,10 +40,10 @@ def bootstrap(values: Float[Tensor, " n"], weights: Float[Tensor, " n"], generat
     values, weights = values.double().cpu(), weights.double().cpu()
     n = len(values)
     with seeded(generator, torch.device("cpu")):
-        found = torch.empty(RESAMPLES, dtype=torch.float64)
-        for i in range(RESAMPLES):
-            index = torch.randint(n, (n,))
-            found[i] = values[index].sum() / weights[index].sum()
+        # As many resamples at once as make a million numbers.
+        pieces = torch.arange(RESAMPLES).split(max(1, (1 << 20) // n))
+        drawn = (torch.randint(n, (len(piece), n)) for piece in pieces)
+        found = torch.cat([values[index].sum(1) / weights[index].sum(1) for index in drawn])
     value = float(values.sum() / weights.sum())
     low, high = torch.nanquantile(found, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Interval(value, low, high) if n > 1 else Interval(value, float("nan"), float("nan"))
