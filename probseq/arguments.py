@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,15 +25,12 @@ _CONTAINERS: dict[Any, Any] = {
 }  # fmt: skip
 """What does for a container."""
 
-_FOREIGN = (Tensor, nn.Module, torch.Generator)
-"""Classes of others that are looked at."""
-
 
 def checked(function: F) -> F:
     """A public function that looks at what it is given before it begins.
 
-    Numbers, flags, texts, sequences of things and the classes of this library are told apart by the annotations; what
-    is annotated otherwise goes through.
+    Numbers, flags, texts, sequences of things and classes are told apart by the annotations; what is annotated
+    otherwise goes through.
 
     Raises:
         TypeError: an argument of another kind.
@@ -87,6 +84,49 @@ def as_numbers(name: str, value: Any, **options: Any) -> Tensor:
         raise TypeError(f"{name} must be numbers, a tensor or lists of them; got {_got(value)}: {error}") from None
 
 
+def as_rows(index: Any, size: int) -> Tensor:
+    """The rows that an index means, (n,), on the host: a list or tensor of integers from 0, or a bool mask (size,).
+
+    Raises:
+        TypeError: an index that is neither integers nor bools.
+        ValueError: a row that is not there, or a mask of another size.
+
+    >>> as_rows([2, 0], 3), as_rows([False, True], 2)
+    (tensor([2, 0]), tensor([1]))
+    """
+    index = as_numbers("index", index, device="cpu")
+    if index.dtype == torch.bool:
+        if index.shape != (size,):
+            raise ValueError(f"a mask must have shape ({size},), one bool for each row; got {tuple(index.shape)}.")
+        return index.nonzero().squeeze(-1)
+    if index.ndim != 1:
+        raise ValueError(f"an index must be a list of rows, (n,); got shape {tuple(index.shape)}. Try [row].")
+    if index.numel() and (index.is_floating_point() or index.is_complex()):
+        raise TypeError(f"rows must be integers, or bools; got {index.dtype}.")
+    index = index.to(torch.int64)
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
+        worst = int(index[(index < 0) | (index >= size)][0])
+        raise ValueError(f"there are {size} rows, counted from 0; got row {worst}.")
+    return index
+
+
+def as_device(device: Any) -> torch.device:
+    """`torch.device`, of one that is there.
+
+    Raises:
+        ValueError: it is not.
+
+    >>> as_device("cpu")
+    device(type='cpu')
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"there is no device {device!r} here: {str(error).splitlines()[0].rstrip('.:')}.") from None
+    return found
+
+
 @functools.cache
 def _hints(owner: Any) -> Mapping[str, Any]:
     """The annotations, those that can be evaluated: some name what only a type checker imports."""
@@ -121,18 +161,18 @@ def fits(value: Any, hint: Any) -> bool:
         inner = typing.get_args(hint)
         if not isinstance(value, _CONTAINERS[origin]):
             return False
-        of_one_kind = inner and origin not in (dict, collections.abc.Mapping)
-        return not of_one_kind or all(fits(each, inner[0]) for each in value)
+        if not inner or origin in (dict, collections.abc.Mapping):
+            return True
+        if origin is tuple and inner[-1] is not Ellipsis:
+            return len(value) == len(inner) and all(map(fits, value, inner))
+        return all(fits(each, inner[0]) for each in value)
     if getattr(hint, "_is_protocol", False):
-        return all(hasattr(value, name) for name, own in vars(hint).items() if callable(own) and name[0] != "_")
+        methods = [name for name, own in vars(hint).items() if callable(own) and name[0] != "_"]
+        return all(hasattr(value, name) for name in (*methods, *inspect.get_annotations(hint)))
     if isinstance(getattr(hint, "array_type", None), type):
         # An annotation of jaxtyping: of its shape nothing is said here.
         return isinstance(value, hint.array_type)
-    if isinstance(hint, type) and (
-        hint in (Tensor, nn.Module, torch.Generator) or hint.__module__.startswith("probseq")
-    ):
-        return isinstance(value, hint)
-    return True
+    return isinstance(value, hint) if isinstance(hint, type) and hint is not Any else True
 
 
 def _fault(name: str, value: Any, hint: Any) -> str:

@@ -100,9 +100,17 @@ class SequenceDistribution(TorchDistribution):
         return False
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> SequenceDistribution:
-        """The same law at every place of a larger batch shape."""
+        """The same law at every place of a larger batch shape.
+
+        Raises:
+            ValueError: a shape that this one does not broadcast to.
+        """
         batch_shape = torch.Size(batch_shape)
-        rows = self._rows(batch_shape)
+        try:
+            rows = self._rows(batch_shape)
+        except RuntimeError:
+            shapes = f"{tuple(self.batch_shape)} does not expand to {tuple(batch_shape)}"
+            raise ValueError(f"the batch shape {shapes}.") from None
         return SequenceDistribution(
             self.model, self.context.select(rows), self.max_length, tuple(batch_shape), self._validate_args
         )
@@ -120,6 +128,7 @@ class SequenceDistribution(TorchDistribution):
         # Draws for one row stand side by side: (b, count, …) → (count, b, …).
         return y.reshape(self.context.batch, count, *self.event_shape).transpose(0, 1).reshape(shape)
 
+    @checked
     def log_prob(self, value: Tensor | Sequences) -> Tensor:
         """log P in nats, shape = the value's broadcast with the batch shape.
 

@@ -40,8 +40,10 @@ def unraster(sequences: Sequences, height: int, width: int) -> Shaped[Tensor, "b
     """The inverse of `raster`.
 
     Raises:
-        ValueError: a sequence has another length than height · width.
+        ValueError: a height or width that is negative, or a sequence of another length than height · width.
     """
+    if height < 0 or width < 0:
+        raise ValueError(f"a grid has a height and a width of 0 or more; got {height} and {width}.")
     wrong = (sequences.lengths != height * width).nonzero()
     if len(wrong):
         row = int(wrong[0])

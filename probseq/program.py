@@ -32,9 +32,16 @@ class Program:
             raise ValueError(f"a program needs length ≥ 0; got {length}.")
         self.model, self.length = model, length
 
+    @checked
     def __call__(self, context: Any = None, batch: int = 1) -> Sequences:
-        """Run the program: `batch` sequences, or one for each row of the context."""
-        state = self.model.start(Context.none(batch) if context is None else context)
+        """Run the program: `batch` sequences, or one for each row of the context.
+
+        Raises:
+            ValueError: there are none: a plate of Pyro has one at least.
+        """
+        state = self.model.start(Context.none(max(batch, 0)) if context is None else context)
+        if not state.batch:
+            raise ValueError("a program draws one sequence at least; got none. Pass a batch, or a context with rows.")
         batch, device = state.batch, state.features.device
         going = torch.ones(batch, dtype=torch.bool, device=device)
         lengths = torch.zeros(batch, dtype=torch.int64, device=device)

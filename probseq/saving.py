@@ -18,7 +18,7 @@ from safetensors.torch import save as dump_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from probseq import contexts, elements, encoders, likelihoods, recurrences, scalings, stops
-from probseq.arguments import checked
+from probseq.arguments import as_device, checked
 from probseq.disk import write_whole
 from probseq.inference.infilling import LearnedLookahead
 from probseq.model import SequenceModel
@@ -87,8 +87,9 @@ def load(folder: str | Path, parts: Sequence[type[Part]] = (), device: Any = "cp
 
     Raises:
         SaveError: no such folder, a foreign or damaged one, or a part that is not known.
+        ValueError: there is no such device.
     """
-    folder = Path(folder)
+    folder, device = Path(folder), as_device(device)
     config = _read_config(folder)
     known = {cls.__name__: cls for cls in (*_built_in(), *parts)}
     weights, path = _read_weights(folder, config)
@@ -219,8 +220,9 @@ def load_lookahead(folder: str | Path, device: Any = "cpu") -> LearnedLookahead:
 
     Raises:
         SaveError: none stands there, or it is foreign or damaged.
+        ValueError: there is no such device.
     """
-    path = Path(folder) / LOOKAHEAD
+    path, device = Path(folder) / LOOKAHEAD, as_device(device)
     if not path.is_file():
         raise SaveError(f"{folder} holds no lookahead: it has no {LOOKAHEAD}.")
     try:

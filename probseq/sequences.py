@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from probseq.arguments import as_numbers, checked
+from probseq.arguments import as_device, as_numbers, as_rows, checked
 from probseq.shapes import slot_mask
 
 
@@ -118,10 +118,13 @@ class Sequences:
         """One batch of several, in order; the shorter ones are padded.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there are none, or their elements differ in shape.
         """
         if not batches:
             raise ValueError("cat needs one batch at least; got none.")
+        shapes = {tuple(batch.values.shape[2:]) for batch in batches}
+        if len(shapes) > 1:
+            raise ValueError(f"cat needs batches of one element shape; got {sorted(shapes)}.")
         width = max(batch.values.shape[1] for batch in batches)
         return Sequences(
             torch.cat([batch.pad(width).values for batch in batches]),
@@ -155,20 +158,27 @@ class Sequences:
         """How many steps of the chain rule each sequence takes: its elements, and its end if it ended."""
         return self.lengths + self.ended.to(torch.int64)
 
+    @checked
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Sequences:
-        """The same batch with its values on another device or in another dtype."""
+        """The same batch with its values on another device or in another dtype.
+
+        Raises:
+            ValueError: there is no such device.
+        """
         if (device is None or device == self.values.device) and (dtype is None or dtype == self.values.dtype):
             return self
-        if device is not None and torch.device(device).type != "cpu":
-            values = self.values.to(device, dtype or self.values.dtype, non_blocking=True)
-        else:
-            values = self.values.to(device or self.device, dtype or self.values.dtype)
+        device = self.device if device is None else as_device(device)
+        values = self.values.to(device, dtype or self.values.dtype, non_blocking=device.type != "cpu")
         return self if values is self.values else Sequences(values, self.lengths, self.ended)
 
     def select(self, index: Any) -> Sequences:
-        """The sequences `index` (a list, an int64 tensor or a bool mask), trimmed to the longest of them."""
-        index = as_numbers("index", index, device="cpu")
-        index = index.nonzero().squeeze(-1) if index.dtype == torch.bool else index.to(torch.int64)
+        """The sequences `index` (a list or tensor of integers, or a bool mask (b,)), trimmed to the longest of them.
+
+        Raises:
+            TypeError: an index that is neither integers nor bools.
+            ValueError: a row that is not there; they are counted from 0, none from the end. A mask of another size.
+        """
+        index = as_rows(index, len(self))
         values = self.values.index_select(0, index.to(self.device))
         return Sequences(values, self.lengths[index], self.ended[index]).trim()
 
@@ -188,7 +198,13 @@ class Sequences:
 
     @checked
     def cut(self, length: int) -> Sequences:
-        """The first `length` elements; a sequence that loses some has not ended."""
+        """The first `length` elements; a sequence that loses some has not ended.
+
+        Raises:
+            ValueError: length below 0.
+        """
+        if length < 0:
+            raise ValueError(f"cut needs length ≥ 0; got {length}.")
         values, lengths = self.values[:, :length], self.lengths.clamp(max=length)
         return Sequences(values, lengths, self.ended & (self.lengths <= length))
 
@@ -200,7 +216,16 @@ class Sequences:
         """With `value`, a number or an element (*e), in the padding.
 
         A `where`, not a product: NaN in the padding leaves no trace in gradients.
+
+        Raises:
+            TypeError: a value that is not made of numbers.
+            ValueError: one of another shape than an element.
         """
+        if not isinstance(value, bool | int | float):
+            value = as_numbers("value", value, device=self.device)
+            element = self.values.shape[2:]
+            if value.ndim and value.shape != element:
+                raise ValueError(f"value must be a number or an element, {tuple(element)}; got {tuple(value.shape)}.")
         if bool((self.lengths == self.values.shape[1]).all()):
             return self
         mask = self.mask().reshape(*self.values.shape[:2], *[1] * (self.values.ndim - 2))
@@ -233,10 +258,14 @@ class Sequences:
         A row that fills `max_length` slots is cut there (`ended=False`); a shorter one ended.
 
         Raises:
-            ValueError: an unused slot stands before a used one.
+            ValueError: an unused slot stands before a used one, or the tensor has another shape.
         """
-        if values.ndim < 2:
-            raise ValueError(f"a dense batch is (batch, time, *element); got {tuple(values.shape)}.")
+        if not 0 <= element_dims <= values.ndim - 2:
+            raise ValueError(
+                f"a dense batch is (batch, time, *element); got {tuple(values.shape)} for {element_dims} element axes."
+            )
+        if values.shape[1] > max_length:
+            raise ValueError(f"a dense batch of max_length {max_length} has no more slots; got {values.shape[1]}.")
         used = ~torch.isnan(values) if values.is_floating_point() else values != -1
         if element_dims:
             used = used.flatten(2).any(-1)

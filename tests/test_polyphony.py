@@ -125,3 +125,18 @@ def test_a_file_with_a_note_that_a_piano_lacks_is_refused(tmp_path):
     mido.MidiFile(type=0, tracks=[track]).save(tmp_path / "a.mid")
     with pytest.raises(ValueError, match="note of pitch 120; a piano's are 21…108"):
         read_midi(tmp_path / "a.mid")
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    write_midi(torch.ones(3, 88), tmp_path / "a.mid")
+    data = (tmp_path / "a.mid").read_bytes()
+    (tmp_path / "cut.mid").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match="is no MIDI file, or damaged"):
+        read_midi(tmp_path / "cut.mid")
+
+
+def test_a_file_that_lasts_for_days_is_refused(tmp_path):
+    track = mido.MidiTrack([mido.Message("note_on", note=60, velocity=64, time=2**27)])
+    mido.MidiFile(type=0, ticks_per_beat=1, tracks=[track]).save(tmp_path / "a.mid")
+    with pytest.raises(ValueError, match="lasts more than 1,000,000 frames"):
+        read_midi(tmp_path / "a.mid")

@@ -276,3 +276,29 @@ def test_the_longest_of_several_batches_says_how_wide_they_are():
     assert [row.tolist() for row in y] == [[1, 2, 3], [], [4, 5], [7], [1, 2, 3, 4]]
     assert y.ended.tolist() == [True, True, False, True, False]
     assert y.values.shape == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "message"),
+    [
+        (lambda y: y.select([0.7]), TypeError, "rows must be integers, or bools"),
+        (lambda y: y.select([2]), ValueError, "there are 2 rows, counted from 0; got row 2"),
+        (lambda y: y.select([-1]), ValueError, "got row -1"),
+        (lambda y: y.select([True]), ValueError, r"a mask must have shape \(2,\)"),
+        (lambda y: y.select(1), ValueError, r"a list of rows, \(n,\); got shape \(\)"),
+        (lambda y: y.cut(-1), ValueError, "cut needs length ≥ 0"),
+        (lambda y: y.filled([1, 2]), ValueError, r"a number or an element, \(\); got \(2,\)"),
+        (lambda y: y.filled("a"), TypeError, "value must be numbers"),
+        (lambda y: y.to("nowhere"), ValueError, "there is no device 'nowhere' here"),
+        (lambda y: ps.Sequences.cat([y, ps.Sequences.of([[[1, 2]]])]), ValueError, "batches of one element shape"),
+        (lambda y: ps.Sequences.from_dense(y.values, 1), ValueError, "max_length 1 has no more slots; got 2"),
+        (lambda y: ps.Sequences.from_dense(y.values, 2, 1), ValueError, "for 1 element axes"),
+    ],
+)
+def test_what_no_batch_has_is_refused(act, error, message):
+    with pytest.raises(error, match=message):
+        act(ps.Sequences.of([[1, 2], [3]]))
+
+
+def test_selecting_nothing_gives_nothing():
+    assert len(ps.Sequences.of([[1, 2], [3]]).select([])) == 0

@@ -113,7 +113,10 @@ def _whole(row: Row, bad: Bad) -> Iterator[Row]:
 def _delimited(delimiter: str) -> Callable[..., Iterator[Row]]:
     def read(stream: Any, file: str, column: str | None, beside: tuple[str, ...], bad: Bad) -> Iterator[Row]:
         table = csv.reader(stream, delimiter=delimiter, strict=True)
-        names = next(table, None)
+        try:
+            names = next(table, None)
+        except csv.Error as error:
+            raise ValueError(f"{file}: the first line, with the names of the columns, is broken: {error}.") from None
         if not names:
             raise ValueError(f"{file} is empty: expected a first line with the names of the columns.")
         main, others = _columns(file, names, column, beside)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from probseq.arguments import checked
 from probseq.sequences import Sequences
 from probseq.shapes import slot_mask
 
@@ -45,6 +46,7 @@ class Alphabet:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    @checked
     def encode(self, texts: Iterable[str]) -> Sequences:
         """Texts as sequences of tokens that ended."""
         texts = list(texts)
@@ -67,8 +69,20 @@ class Alphabet:
         values[slot_mask(lengths, values.shape[1])] = torch.from_numpy(np.where(outside, other, number[place]))
         return Sequences(values, lengths)
 
+    @checked
     def decode(self, sequences: Sequences) -> list[str]:
-        """Sequences of tokens as texts."""
+        """Sequences of tokens as texts.
+
+        Raises:
+            TypeError: the tokens are not integers.
+            ValueError: a token that is no symbol's number.
+        """
+        values = sequences.values[sequences.mask()]
+        if values.numel() and (values.is_floating_point() or values.ndim > 1):
+            raise TypeError(f"tokens must be integers; got {sequences!r}.")
+        outside = values[(values < 0) | (values >= len(self))]
+        if len(outside):
+            raise ValueError(f"the alphabet has the numbers 0…{len(self) - 1}; got the token {int(outside[0])}.")
         return ["".join(self.symbols[i] for i in row.tolist()) for row in sequences]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -13,6 +14,9 @@ LOWEST, KEYS = 21, 88
 
 TICKS = 120
 """MIDI ticks a frame in the files that are written."""
+
+LONGEST = 1_000_000
+"""The frames of the longest file that is read, two days of sixteenths: a damaged one can say that it lasts for ever."""
 
 DRUMS = 9
 """The channel whose notes are no pitches."""
@@ -78,17 +82,27 @@ def read_midi(path: str | Path, frames_per_beat: int = 1) -> Bool[Tensor, "t 88"
         frames_per_beat: how many frames a quarter note lasts.
 
     Raises:
-        ValueError: a note that a piano lacks, or frames_per_beat below 1.
+        OSError: it cannot be read.
+        ValueError: no MIDI file, or a damaged one; a note that a piano lacks; more than `LONGEST` frames;
+            frames_per_beat below 1.
         ModuleNotFoundError: `mido` is not installed; it comes with `probseq[midi]`.
     """
     if frames_per_beat < 1:
         raise ValueError(f"frames_per_beat must be ≥ 1; got {frames_per_beat}.")
     import mido
 
-    file = mido.MidiFile(path)
+    data = Path(path).read_bytes()
+    try:
+        file = mido.MidiFile(file=io.BytesIO(data))
+    except Exception as error:  # a damaged one can raise anything
+        raise ValueError(f"{path} is no MIDI file, or damaged: {error!r}.") from error
+    if file.ticks_per_beat < 1:
+        raise ValueError(f"{path} counts time in frames of film, or not at all. Save it with ticks per beat.")
     ticks, spans, since = 0, [], {}
     for message in mido.merge_tracks(file.tracks):
         ticks += message.time
+        if ticks * frames_per_beat > LONGEST * file.ticks_per_beat:
+            raise ValueError(f"{path} lasts more than {LONGEST:,} frames. Lower frames_per_beat, or cut it.")
         if message.type not in ("note_on", "note_off") or message.channel == DRUMS:
             continue
         if not LOWEST <= message.note < LOWEST + KEYS:

@@ -211,9 +211,12 @@ def write_parquet(path: str | Path, data: Any, row_group_size: int = 8192) -> No
 
     Raises:
         ValueError: there are none; elements that are neither numbers nor vectors; row_group_size below 1.
+        IsADirectoryError: the path is a folder.
     """
     from pyarrow import parquet
 
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder. Name a file in it, as {Path(path) / 'data.parquet'}.")
     if row_group_size < 1:
         raise ValueError(f"row_group_size must be 1 or more; got {row_group_size}.")
     tables = _regroup(map(columns.table, [data] if isinstance(data, Sequences | tuple) else data), row_group_size)

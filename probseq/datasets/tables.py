@@ -217,7 +217,12 @@ def _frame(table: Any) -> pd.DataFrame:
         kind = Path(table).suffix
         if kind not in readers:
             raise ValueError(f"from_table() reads .csv and .parquet files; got {table}. Pass a DataFrame.")
-        table = readers[kind](table)
+        try:
+            return readers[kind](table).to_pandas(date_as_object=False)
+        except OSError:
+            raise
+        except Exception as error:  # a damaged one can raise anything
+            raise ValueError(f"{table} is no {kind} file, or damaged: {error}") from error
     if not hasattr(table, "to_pandas"):
         raise TypeError(f"from_table() needs a DataFrame, a pyarrow table or a path; got {type(table).__name__}.")
     return table.to_pandas(date_as_object=False)

@@ -65,7 +65,7 @@ class Forecast:
             ValueError: a level outside [0, 1], or paths of symbols.
         """
         wanted = torch.as_tensor(levels, dtype=self.numbers.dtype, device=self.paths.device)
-        if not wanted.ndim or not bool(((wanted >= 0) & (wanted <= 1)).all()):
+        if wanted.ndim != 1 or not bool(((wanted >= 0) & (wanted <= 1)).all()):
             raise ValueError(f"quantiles() takes levels in [0, 1], as [0.1, 0.5, 0.9]; got {levels}.")
         return torch.nanquantile(self.paths, wanted, 1).movedim(0, 1)
 

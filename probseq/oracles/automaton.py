@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probseq.context import Context
+from probseq.datasets.alphabet import Alphabet
 from probseq.elements import Tokens
 from probseq.inference.automata.chain import Chain, deterministic
 from probseq.nextstep import NextStep
@@ -135,16 +136,15 @@ class Automaton(Stepwise):
         Raises:
             ValueError: a character that is not in the alphabet.
         """
-        for text in texts:
-            if not set(text) <= set(self.symbols):
-                raise ValueError(f"expected characters of {self.symbols!r}; got {text!r}.")
-        return Sequences.of(
-            [[self.symbols.index(character) for character in text] for text in texts], dtype=torch.int64
-        )
+        return Alphabet(self.symbols).encode(texts)
 
     def text(self, sequences: Sequences) -> list[str]:
-        """Sequences of tokens as strings."""
-        return ["".join(self.symbols[token] for token in sequence.tolist()) for sequence in sequences]
+        """Sequences of tokens as strings.
+
+        Raises:
+            ValueError: a token that is no symbol's number.
+        """
+        return Alphabet(self.symbols).decode(sequences)
 
     def chain(self) -> Chain:
         """The law as a finite weighted automaton, for exact constraints."""

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.context import Context
 from probseq.elements import Tokens
 from probseq.inference.automata.chain import Chain
@@ -64,6 +65,7 @@ class HMM(Stepwise):
         self.max_length = length
 
     @staticmethod
+    @checked
     def random(
         states: int,
         symbols: int,
@@ -100,6 +102,7 @@ class HMM(Stepwise):
         log_stop = torch.zeros_like(self.log_initial) if self.length is not None else stop.log().expand(states)
         return Chain(self.log_initial, log_stop, arrows.flatten(1), symbol.flatten(1), target.flatten(1), self.length)
 
+    @checked
     def query(self, event: events.Event) -> Float[Tensor, " m"]:
         """The exact answer to `probseq.query`, by the forward algorithm over pairs of hidden and automaton states.
 

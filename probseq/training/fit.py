@@ -6,11 +6,13 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -90,7 +92,7 @@ def fit(
     warmup_steps: int = 0,
     patience: int | None = None,
     average: float | None = None,
-    max_time: Any = None,
+    max_time: str | timedelta | dict[str, int] | None = None,
     accelerator: str = "auto",
     devices: Any = "auto",
     num_nodes: int = 1,
@@ -132,7 +134,7 @@ def fit(
 
     Raises:
         ValueError: an empty data set, values outside the element's space, a context that does not fit, or an
-            option outside its range.
+            option outside its range, or that this machine has no device for.
         NonFiniteLossError: the loss turned NaN or infinite; the message names the sequences.
         KeyboardInterrupt: Ctrl-C, after last.ckpt was written.
         FileNotFoundError: `resume` without a last.ckpt in the directory.
@@ -170,18 +172,22 @@ def fit(
         # Before the rhythm, which may write a checkpoint after a step that the average must have seen.
         averaging = [] if average is None else [Averaging(average)]
         stack.enter_context(quiet())
-        trainer = L.Trainer(
-            max_epochs=max_epochs, max_time=max_time, accelerator=accelerator, devices=devices, num_nodes=num_nodes,
-            strategy=strategy, precision=precision, accumulate_grad_batches=accumulate, gradient_clip_val=gradient_clip,
-            callbacks=[
-                *averaging, rhythm,
-                *_callbacks(folder, evaluation is not None, patience, progress), *(callbacks or []),
-            ],
-            logger=_loggers(folder) if directory else False,
-            enable_progress_bar=progress, enable_model_summary=False, num_sanity_val_steps=0,
-            plugins=[WholeFiles()], profiler=Unprofiled(), use_distributed_sampler=False, inference_mode=False,
-            default_root_dir=folder,
-        )  # fmt: skip
+        try:
+            trainer = L.Trainer(
+                max_epochs=max_epochs, max_time=max_time, accelerator=accelerator, devices=devices, num_nodes=num_nodes,
+                strategy=strategy, precision=precision, accumulate_grad_batches=accumulate,
+                gradient_clip_val=gradient_clip,
+                callbacks=[
+                    *averaging, rhythm,
+                    *_callbacks(folder, evaluation is not None, patience, progress), *(callbacks or []),
+                ],
+                logger=_loggers(folder) if directory else False,
+                enable_progress_bar=progress, enable_model_summary=False, num_sanity_val_steps=0,
+                plugins=[WholeFiles()], profiler=Unprofiled(), use_distributed_sampler=False, inference_mode=False,
+                default_root_dir=folder,
+            )  # fmt: skip
+        except MisconfigurationException as error:
+            raise ValueError(f"the trainer cannot be made so: {error}") from error
         if trainer.world_size > 1 and not directory:
             raise ValueError(f"{trainer.world_size} processes need a directory that all of them see: directory=….")
         stack.enter_context(torch.random.fork_rng())

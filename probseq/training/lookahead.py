@@ -73,8 +73,8 @@ def train_lookahead(
     rows = count_rows(context) or 1
     each = math.ceil(num_samples / rows)
     y = sample(model, each, context, max_length, generator=seed)
-    if not int(y.lengths.max()):
-        raise ValueError("every sample of the model is empty: there is nothing to look ahead to.")
+    if not bool(y.lengths.any()):
+        raise ValueError("the model drew no sequence but empty ones: there is nothing to look ahead to.")
     state = model.start(Context.none(1) if context is None else select_rows(context, torch.tensor([0])))
     law = model.emit(state.features, state.position, state.context).element
     alphabet = Alphabet(support(model.element, law, "train_lookahead()", "Infill without one."))

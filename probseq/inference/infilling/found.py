@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probseq.arguments import checked
 from probseq.inference.search.alphabet import Alphabet
 from probseq.inference.search.hypotheses import first_of_equals
 from probseq.randomness import Seed, seeded
@@ -51,8 +52,13 @@ class Infilled:
     def __len__(self) -> int:
         return len(self.log_evidence)
 
+    @checked
     def interval(self, level: float = 0.95) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        """Bounds of log P(what was observed), normal on the log scale."""
+        """Bounds of log P(what was observed), normal on the log scale.
+
+        Raises:
+            ValueError: a level outside (0, 1).
+        """
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1; got {level}.")
         z = math.sqrt(2) * float(torch.erfinv(torch.tensor(level, dtype=torch.float64)))
@@ -155,18 +161,30 @@ class Infilled:
         """Var(yₜ | what was observed, there is an element at t), of each part of an element."""
         return self._average((self._values() - self.mean[self.rows]).square())
 
+    @checked
     def draw(self, count: int, generator: Seed = None) -> Sequences:
         """`count` completions of each pattern, drawn by their weights, side by side.
 
         Raises:
-            ValueError: a pattern of which nothing is possible.
+            ValueError: a pattern of which nothing is possible; count below 1.
         """
+        if count < 1:
+            raise ValueError(f"draw() needs count ≥ 1; got {count}.")
         with seeded(generator, self.log_weight.device):
             index = [self._of(row)[self.weight[self._of(row)].multinomial(count, True)] for row in range(len(self))]
         return self.sequences.select(torch.cat(index) if index else [])
 
+    @checked
     def ranked(self, row: int = 0, count: int | None = None) -> tuple[Sequences, Float[Tensor, " k"]]:
-        """The different completions of a pattern with their probabilities, the likeliest first; `count` at most."""
+        """The different completions of a pattern with their probabilities, the likeliest first; `count` at most.
+
+        Raises:
+            ValueError: a pattern that is not there, or of which nothing is possible; count below 0.
+        """
+        if not 0 <= row < len(self):
+            raise ValueError(f"there are {len(self)} patterns, counted from 0; got {row}.")
+        if count is not None and count < 0:
+            raise ValueError(f"ranked() needs count ≥ 0; got {count}.")
         index = self._of(row)
         own = self.sequences.select(index.cpu())
         if self.sequences.values.is_floating_point():

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probseq.arguments import as_rows, checked
 from probseq.sequences import Sequences
 
 
@@ -38,14 +39,14 @@ class Hypotheses:
         return len(self.sequences)
 
     def select(self, index: Any) -> Hypotheses:
-        """Those at `index`, a list, an int64 tensor or a bool mask."""
-        index = torch.as_tensor(index, device=self.log_prob.device)
-        index = index.nonzero().squeeze(-1) if index.dtype == torch.bool else index.to(torch.int64)
+        """Those at `index`, a list or tensor of integers or a bool mask, as in `Sequences.select`."""
+        index = as_rows(index, len(self)).to(self.log_prob.device)
         proposal = None if self.proposal_log_prob is None else self.proposal_log_prob[index]
         return Hypotheses(
             self.sequences.select(index), self.log_prob[index], self.search_score[index], self.rows[index], proposal
         )
 
+    @checked
     def of(self, row: int) -> Hypotheses:
         """Those of one row of the context."""
         return self.select(self.rows == row)
