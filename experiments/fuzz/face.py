@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 import probseq as ps
-from probseq import events
+from probseq import datasets, events
+from probseq.oracles import HMM, Automaton
 from probseq.saving import SaveError
 
 DOCUMENTED = (ValueError, TypeError, OSError, SaveError, ArithmeticError, ModuleNotFoundError, NotImplementedError)
@@ -38,6 +39,37 @@ def models() -> dict[str, Any]:
 
 
 MODELS = models()
+
+
+PROTOCOL = ("start", "extend", "emit", "unroll", "chain", "first", "read", "conform", "forward", "stop_bound", "leak")
+"""What the library calls of a model, and says nothing of what a user may give it."""
+
+
+def objects() -> dict[str, Any]:
+    """What calls give back, and what users hold, whose methods are called in their turn."""
+    model, copied = MODELS["symbols"], MODELS["source"]
+    y, x = ps.Sequences.of([[0, 2], [], [1]]), ps.Sequences.of([[0, 2, 1], [1]])
+    return {
+        "Sequences": y, "Sequences of vectors": ps.Sequences(torch.ones(2, 3, 2), [3, 1]),
+        "Alphabet": datasets.Alphabet("abc"), "beam": ps.beam(copied, x, width=3, n_best=2, max_length=4),
+        "SequenceDistribution": ps.SequenceDistribution(model, max_length=3), "Program": ps.Program(model, 3),
+        "infill": ps.infill(model, "a_", particles=20, generator=0),
+        "forecast": ps.forecast(MODELS["reals"], ps.Sequences.of([[[0.0, 1.0]]], ended=False), 2, num_samples=5),
+        "Mixture": ps.Mixture([model, model]), "ProductOfSteps": ps.ProductOfSteps([model, model]),
+        "Automaton": Automaton("ab", [{"a": (0.6, 1), "b": (0.4, 0)}, {}]),
+        "HMM": HMM(torch.ones(2) / 2, torch.ones(2, 2) / 2, torch.ones(2, 3) / 3),
+    }  # fmt: skip
+
+
+def methods(owner: Any) -> dict[str, Callable[..., Any]]:
+    """Those of its own class, and what a call of it does."""
+    found = {
+        name: getattr(owner, name)
+        for cls in type(owner).__mro__ if cls.__module__.startswith("probseq")
+        for name, each in vars(cls).items()
+        if name[0] != "_" and inspect.isroutine(each) and name not in PROTOCOL
+    }  # fmt: skip
+    return {**found, "()": owner} if callable(owner) and not isinstance(owner, torch.nn.Module) else found
 
 
 def tensors() -> st.SearchStrategy[Tensor]:
@@ -136,14 +168,14 @@ def targets() -> dict[str, Callable[..., Any]]:
     found = {name: getattr(ps, name) for name in ps.__all__ if callable(getattr(ps, name)) and name not in NEVER}
     recipes = {f"recipes.{name}": getattr(ps.recipes, name) for name in (
         "language_model", "tagger", "classifier", "seq2seq", "regressor", "forecaster", "image_model")}  # fmt: skip
-    methods = {
+    asked = {
         f"{kind}.{name}": getattr(model, name)
         for kind, model in MODELS.items()
         for name in ("log_prob", "log_prob_steps", "sample", "encode", "plan", "alignments")
     }
-    batches = {f"Sequences.{name}": getattr(ps.Sequences, name) for name in ("of", "single", "cat", "from_dense")}
+    held = {f"{kind}.{name}": each for kind, owner in objects().items() for name, each in methods(owner).items()}
     own = {f"events.{name}": getattr(events, name) for name in ("At", "Within", "Count", "Length", "Before", "FirstAt")}
-    return {**found, **recipes, **methods, **batches, **own}
+    return {**found, **recipes, **asked, **held, **own}
 
 
 def call(function: Callable[..., Any], given: dict[str, Any]) -> str | None:
@@ -157,7 +189,9 @@ def call(function: Callable[..., Any], given: dict[str, Any]) -> str | None:
         return f"{type(error).__name__}: {error}" if isinstance(error, OverflowError) else None
     except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    if isinstance(found, Tensor) and found.is_floating_point() and _finite(given):
+    # NaN marks the unused slots of a dense tensor.
+    dense = getattr(function, "__name__", "") == "dense"
+    if isinstance(found, Tensor) and found.is_floating_point() and _finite(given) and not dense:
         return "NaN" if bool(found.isnan().any()) else None
     return None
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from hypothesis import HealthCheck, Phase, settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from experiments.fuzz import files
 from experiments.fuzz.face import arguments, call, targets
 from experiments.fuzz.folders import spoil, spoiled
 from experiments.report import destination, table, write
 
-CALLS, FOLDERS = 5_000, 10_000
+CALLS, FOLDERS, FILES = 5_000, 10_000, 10_000
 """What a night must come to at least."""
 LIMIT = 30
 """Seconds after which a call hangs."""
@@ -79,9 +79,20 @@ def tried(task: tuple[str, int, int]) -> tuple[str, int, list[str]]:
     return name, count, sorted(wrong)
 
 
-def read(task: tuple[int, int]) -> tuple[int, list[str]]:
-    """Some spoiled folders: how many, and what was wrong."""
-    first, last = task
+def folder_judged(place: Path, seed: int) -> str | None:
+    """What was wrong with reading a spoiled folder."""
+    return spoiled(spoil(place, seed))
+
+
+def file_judged(place: Path, seed: int) -> str | None:
+    """What was wrong with reading a spoiled file."""
+    return files.misread(files.spoil(place, seed))
+
+
+def read(task: tuple[str, int, int]) -> tuple[int, list[str]]:
+    """Some spoiled folders, or files: how many, and what was wrong."""
+    kind, first, last = task
+    judge = {"folders": folder_judged, "files": file_judged}[kind]
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     wrong = set()
@@ -89,7 +100,7 @@ def read(task: tuple[int, int]) -> tuple[int, list[str]]:
         with tempfile.TemporaryDirectory() as place:
             try:
                 with quickly():
-                    found = spoiled(spoil(Path(place), seed))
+                    found = judge(Path(place), seed)
             except _HangError:
                 found = "it hangs"
         if found is not None:
@@ -103,31 +114,36 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few of each, into a temporary folder")
     parser.add_argument("--examples", type=int, default=40, help="calls of each public name")
     parser.add_argument("--folders", type=int, default=11_500, help="spoiled folders")
+    parser.add_argument("--files", type=int, default=10_000, help="spoiled data files")
     parser.add_argument("--seed", type=int, default=0, help="another night")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     options = parser.parse_args()
     begin, folder = time.perf_counter(), destination(__file__, options.smoke)
-    examples, folders = (1, 40) if options.smoke else (options.examples, options.folders)
+    examples, sizes = options.examples, {"folders": options.folders, "files": options.files}
+    if options.smoke:
+        examples, sizes = 1, dict.fromkeys(sizes, 40)
     nights = 1_000_000 * options.seed
-    pieces = [(nights + i, nights + min(i + 100, folders)) for i in range(0, folders, 100)]
+    pieces = [
+        (kind, nights + i, nights + min(i + 100, size)) for kind, size in sizes.items() for i in range(0, size, 100)
+    ]
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
         tasks = [(name, examples, options.seed) for name in targets()]
         calls = list(pool.map(tried, tasks, chunksize=4))
         reads = list(pool.map(read, pieces, chunksize=4))
-    counts = Counter({name: count for name, count, _ in calls})
-    wrong = {
-        "calls": [each for *_, own in calls for each in own],
-        "folders": [each for _, own in reads for each in own],
-    }
-    total, spoiled_ = sum(counts.values()), sum(count for count, _ in reads)
-    met = not wrong["calls"] and not wrong["folders"] and total >= CALLS and spoiled_ >= FOLDERS
+    tried_of = {"calls": sum(count for _, count, _ in calls), **dict.fromkeys(sizes, 0)}
+    wrong = {"calls": [each for *_, own in calls for each in own], **{kind: [] for kind in sizes}}
+    for (kind, *_), (count, own) in zip(pieces, reads, strict=True):
+        tried_of[kind] += count
+        wrong[kind] += own
+    least = {"calls": CALLS, "folders": FOLDERS, "files": FILES}
+    met = not any(wrong.values()) and all(tried_of[kind] >= number for kind, number in least.items())
     content = {
-        "question": __doc__, "targets": {"calls": CALLS, "folders": FOLDERS, "wrong": 0}, "targets_met": met,
-        "names": len(counts), "calls": total, "folders": spoiled_, "wrong": wrong, "seed": options.seed,
+        "question": __doc__, "targets": {**least, "wrong": 0}, "targets_met": met, "names": len(calls), **tried_of,
+        "wrong": wrong, "seed": options.seed,
         "seconds": round(time.perf_counter() - begin, 1),
     }  # fmt: skip
     write(content, folder)
-    rows = [["calls", total, len(wrong["calls"])], ["folders", spoiled_, len(wrong["folders"])]]
+    rows = [[kind, count, len(wrong[kind])] for kind, count in tried_of.items()]
     print(table(["what", "tried", "wrong"], rows))
     print("\n".join(each[:300] for own in wrong.values() for each in own))
     print(f"targets met: {met}, {content['seconds']:.0f} s, in {folder}")
