@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 
 import numpy as np
 import pyro
@@ -16,6 +15,7 @@ import torch
 
 import probseq as ps
 from probseq.oracles import HMM, Automaton, LinearGaussianAR, LinearGaussianStateSpace, NGram, Reber
+from tests.helpers import close, corpus, within_errors
 
 SPARSE = {
     "initial": [0.0, 0.0, 1.0],
@@ -23,14 +23,6 @@ SPARSE = {
     "emission": [[0.7, 0.3], [0.0, 1.0], [1.0, 0.0]],
 }
 """An HMM that cannot begin with a 1."""
-
-
-def corpus(symbols: int = 3, size: int = 60, longest: int = 6, seed: int = 0) -> ps.Sequences:
-    """Skewed random sequences, empty and open ones among them."""
-    rng = np.random.default_rng(seed)
-    law = 0.5 ** np.arange(1, symbols + 1)
-    items = [rng.choice(symbols, rng.integers(0, longest + 1), p=law / law.sum()) for _ in range(size)]
-    return ps.Sequences.of(items, rng.random(size) < 0.9)
 
 
 def state_space(length: int = 6) -> LinearGaussianStateSpace:
@@ -80,15 +72,6 @@ def values_of(model, batch: int = 4, time: int = 5) -> torch.Tensor:
     if model.element.discrete:
         return torch.randint(model.element.size, (batch, time), generator=generator)
     return torch.randn(batch, time, *model.element.shape, generator=generator, dtype=torch.float64)
-
-
-def close(one, other, tolerance: float = 1e-12) -> bool:
-    return torch.allclose(one, other, rtol=0, atol=tolerance)
-
-
-def within_errors(draws: torch.Tensor, expected: float, errors: float = 4) -> bool:
-    """Whether the mean of independent draws lies within so many standard errors."""
-    return abs(float(draws.mean()) - expected) <= errors * float(draws.std()) / math.sqrt(len(draws))
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -359,174 +342,3 @@ def test_a_covariance_that_is_none_is_refused():
     one, skewed = [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.5], [0.0, 1.0]]
     with pytest.raises(ValueError, match="no symmetry"):
         LinearGaussianStateSpace(one, skewed, [[1.0, 0.0]], [[1.0]], [0.0, 0.0], one, 3)
-
-
-# n-grams
-
-BOUNDARY, END = "boundary", "end"
-DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)
-
-
-def grams(y: ps.Sequences, order: int) -> dict[tuple, Counter]:
-    """Context → counts of what follows it, for contexts of every length below `order`."""
-    counts: dict[tuple, Counter] = defaultdict(Counter)
-    for tokens, ended in zip(y, y.ended.tolist(), strict=True):
-        padded = [BOUNDARY] * (order - 1) + tokens.tolist() + ([END] if ended else [])
-        for i in range(order - 1, len(padded)):
-            for size in range(order):
-                counts[tuple(padded[i - size : i])][padded[i]] += 1
-    return counts
-
-
-def slow_witten_bell(counts: dict[tuple, Counter], outcomes: int, history: tuple, word) -> float:
-    lower = slow_witten_bell(counts, outcomes, history[1:], word) if history else 1 / outcomes
-    after = counts.get(history, Counter())
-    if not after:
-        return lower
-    return (after[word] + len(after) * lower) / (after.total() + len(after))
-
-
-class SlowKneserNey:
-    """Interpolated modified Kneser–Ney, from the definition."""
-
-    def __init__(self, y: ps.Sequences, order: int, outcomes: int) -> None:
-        self.outcomes, raw = outcomes, grams(y, order)
-        self.counts: dict[tuple, Counter] = {}
-        for context, after in raw.items():
-            if len(context) == order - 1 or (context and context[0] == BOUNDARY):
-                self.counts[context] = after
-                continue
-            before = {(longer[0], word) for longer in raw if longer[1:] == context and longer for word in raw[longer]}
-            self.counts[context] = Counter(word for _, word in before)
-        sizes = range(order)
-        pooled = {n: [c for h, after in self.counts.items() if len(h) == n for c in after.values()] for n in sizes}
-        self.discounts = {n: self.estimate(pooled[n]) for n in sizes}
-
-    def estimate(self, counts: list[int]) -> tuple[float, float, float]:
-        n1, n2, n3, n4 = (counts.count(k) for k in (1, 2, 3, 4))
-        if not n1 * n2 * n3 * n4:
-            return DEFAULT_DISCOUNTS
-        share = n1 / (n1 + 2 * n2)
-        found = 1 - 2 * share * n2 / n1, 2 - 3 * share * n3 / n2, 3 - 4 * share * n4 / n3
-        return found if all(0 < d <= k for k, d in enumerate(found, 1)) else DEFAULT_DISCOUNTS
-
-    def __call__(self, history: tuple, word) -> float:
-        lower = self(history[1:], word) if history else 1 / self.outcomes
-        after = self.counts.get(history, Counter())
-        if not after:
-            return lower
-        discount = {c: self.discounts[len(history)][min(c, 3) - 1] for c in after.values()}
-        kept = after[word] - discount[after[word]] if word in after else 0.0
-        return (kept + sum(discount[c] for c in after.values()) * lower) / after.total()
-
-
-def slow_log_prob(law, y: ps.Sequences, order: int) -> torch.Tensor:
-    totals = []
-    for tokens, ended in zip(y, y.ended.tolist(), strict=True):
-        padded = [BOUNDARY] * (order - 1) + tokens.tolist() + ([END] if ended else [])
-        steps = range(order - 1, len(padded))
-        totals.append(sum(math.log(law(tuple(padded[i - order + 1 : i]), padded[i])) for i in steps))
-    return torch.tensor(totals, dtype=torch.float64)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_witten_bell_is_its_definition(order):
-    train, test = corpus(4, 80, seed=1), corpus(4, 40, longest=9, seed=2)
-    counts = grams(train, order)
-    expected = slow_log_prob(lambda history, word: slow_witten_bell(counts, 5, history, word), test, order)
-    assert close(NGram(order, 4).fit(train).log_prob(test), expected, 1e-11)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_kneser_ney_is_its_definition(order):
-    train, test = corpus(4, 80, seed=1), corpus(4, 40, longest=9, seed=2)
-    slow = SlowKneserNey(train, order, 5)
-    assert close(NGram(order, 4, "kneser-ney").fit(train).log_prob(test), slow_log_prob(slow, test, order), 1e-11)
-
-
-def test_kneser_ney_is_checked_with_estimated_and_with_default_discounts():
-    discounts = SlowKneserNey(corpus(4, 80, seed=1), 5, 5).discounts.values()
-    assert 0 < sum(found == DEFAULT_DISCOUNTS for found in discounts) < len(discounts)
-
-
-def test_an_ngram_fitted_to_nothing_is_uniform():
-    for smoothing in ("witten-bell", "kneser-ney"):
-        model = NGram(3, 4, smoothing).fit(ps.Sequences.of([], dtype=torch.int64))
-        log_prob = float(model.log_prob(ps.Sequences.of([[0, 3]])))
-        assert math.isclose(log_prob, -3 * math.log(5), rel_tol=1e-12)
-
-
-def test_ngram_errors_name_the_cure():
-    with pytest.raises(ValueError, match="Call fit"):
-        NGram(2, 3).log_prob(ps.Sequences.of([[0]]))
-    with pytest.raises(ValueError, match="Lower the order"):
-        NGram(40, 27)
-
-
-# Automata
-
-REBER = re.compile(r"B(TS*X(S|XT*V(PXT*V)*(V|PS))|PT*V(PXT*V)*(V|PS))E")
-
-
-@pytest.mark.parametrize(("embedded", "bits", "length"), [(False, 6, 8), (True, 7, 12)])
-def test_reber_strings_have_their_known_entropy_and_length(embedded, bits, length):
-    model = Reber(embedded)
-    assert math.isclose(model.entropy(), bits * math.log(2), rel_tol=1e-12)
-    assert math.isclose(model.mean_length(), length, rel_tol=1e-12)
-    y = model.sample(4000, generator=8)
-    assert bool(y.ended.all())
-    assert within_errors(-model.log_prob(y), bits * math.log(2))
-    assert within_errors(y.lengths.double(), length)
-
-
-def test_reber_strings_match_the_grammar_as_an_expression():
-    assert all(REBER.fullmatch(text) for text in Reber().text(Reber().sample(500, generator=9)))
-    for text in Reber().text(Reber(embedded=True).sample(500, generator=9)):
-        assert text[0] + text[-1] == "BE"
-        assert text[1] == text[-2]
-        assert REBER.fullmatch(text[2:-2])
-
-
-def test_only_grammatical_strings_are_possible():
-    model = Reber()
-    texts = ["BTXSE", "BPVVE", "BTSSXXTVVE", "BPTTVPSE", "BTXSEE", "BTXS", "BTXXSE", "", "BPVVEB", "TXSE"]
-    log_prob = model.log_prob(model.sequences(texts))
-    assert torch.isfinite(log_prob).tolist() == [bool(REBER.fullmatch(text)) for text in texts]
-    assert not bool(torch.isnan(log_prob).any())
-
-
-def test_entropy_and_mean_length_are_those_of_the_enumeration():
-    model = Automaton("abc", [{"a": (0.2, 1), "b": (0.5, 2)}, {"c": (0.6, 2), "a": (0.4, 3)}, {"a": (0.1, 3)}, {}])
-    assert model.max_length == 3
-    law = ps.exact(model, 4)
-    assert math.isclose(model.entropy(), float(torch.special.entr(law.log_prob.exp()).sum()), rel_tol=1e-12)
-    mean = float(law.expectation(lambda y: y.lengths))
-    assert math.isclose(model.mean_length(), mean, rel_tol=1e-12)
-
-
-def test_a_geometric_length_has_its_known_mean_and_entropy():
-    model = Automaton("a", [{"a": (0.75, 0)}])
-    assert model.max_length is None
-    assert math.isclose(model.mean_length(), 3.0, rel_tol=1e-12)
-    assert math.isclose(model.entropy(), scipy.stats.geom(0.25).entropy(), rel_tol=1e-6)
-
-
-def test_probabilities_that_sum_to_one_but_for_rounding_leave_no_end():
-    tenths = dict.fromkeys("abcdefghij", (0.1, 0))
-    assert sum(probability for probability, _ in tenths.values()) != 1
-    assert float(Automaton("abcdefghij", [tenths]).log_prob(ps.Sequences.of([[3]]))) == -math.inf
-
-
-def test_automaton_errors_name_the_state():
-    with pytest.raises(ValueError, match="state 1: expected an end"):
-        Automaton("a", [{"a": (0.5, 1)}, {"a": (1.0, 1)}, {}]).entropy()
-    with pytest.raises(ValueError, match=r"state 0: probabilities must sum to 1 at most; got 1\.5"):
-        Automaton("ab", [{"a": (0.5, 0), "b": (1.0, 0)}])
-    with pytest.raises(ValueError, match="state 0: expected a symbol of 'ab'"):
-        Automaton("ab", [{"c": (0.5, 0)}])
-    with pytest.raises(ValueError, match=r"'ab' has .*which the alphabet 'a' lacks"):
-        Automaton("a", [{}]).sequences(["ab"])
-
-
-def test_an_unreachable_state_without_an_end_does_no_harm():
-    assert Automaton("a", [{"a": (1.0, 2)}, {"a": (1.0, 1)}, {}]).mean_length() == 1.0

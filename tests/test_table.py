@@ -13,6 +13,7 @@ import torch
 
 import probseq as ps
 from probseq.oracles import NGram, Table
+from tests.helpers import close
 
 
 def corpus(symbols: int, length: int, fixed: bool = False, open_ones: bool = False) -> ps.Sequences:
@@ -34,10 +35,6 @@ TABLES = {
     "fixed and smoothed": lambda: Table(3, 3, fixed=True).fit(corpus(3, 3, fixed=True), pseudo_count=1),
 }
 every = pytest.mark.parametrize("make", TABLES.values(), ids=TABLES.keys())
-
-
-def close(one, other, tolerance: float = 1e-12) -> bool:
-    return torch.allclose(one, other, rtol=0, atol=tolerance)
 
 
 def by_hand(y: ps.Sequences, table: Table, pseudo_count: float, item: tuple[int, ...]) -> float:

@@ -136,6 +136,9 @@ class Automaton(Stepwise):
         Raises:
             ValueError: a character that is not in the alphabet.
         """
+        for text in texts:
+            if not set(text) <= set(self.symbols):
+                raise ValueError(f"expected characters of {self.symbols!r}; got {text!r}.")
         return Alphabet(self.symbols).encode(texts)
 
     def text(self, sequences: Sequences) -> list[str]:
