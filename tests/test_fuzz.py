@@ -6,9 +6,8 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 
-from experiments.fuzz import files
+from experiments.fuzz import files, folders
 from experiments.fuzz.face import arguments, call, targets
-from experiments.fuzz.folders import spoil, spoiled
 from tests.typecheck import unchecked
 
 short = settings(
@@ -32,7 +31,7 @@ def test_bad_arguments_are_refused_and_good_ones_answered(name):
 
 @pytest.mark.parametrize("seed", range(100))
 def test_a_spoiled_folder_is_refused_or_read_and_never_executed(seed, tmp_path):
-    assert spoiled(spoil(tmp_path, seed)) is None
+    assert folders.spoiled(folders.spoil(tmp_path, seed)) is None
 
 
 @pytest.mark.parametrize("seed", range(0, 400, 40))
@@ -40,4 +39,4 @@ def test_spoiled_data_are_refused_or_read(seed, tmp_path):
     for each in range(seed, seed + 40):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            assert files.misread(files.spoil(tmp_path, each)) is None
+            assert files.spoiled(files.spoil(tmp_path, each)) is None

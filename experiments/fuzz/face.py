@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -40,11 +41,11 @@ def models() -> dict[str, Any]:
 
 MODELS = models()
 
-
 PROTOCOL = ("start", "extend", "emit", "unroll", "chain", "first", "read", "conform", "forward", "stop_bound", "leak")
 """What the library calls of a model, and says nothing of what a user may give it."""
 
 
+@functools.cache
 def objects() -> dict[str, Any]:
     """What calls give back, and what users hold, whose methods are called in their turn."""
     model, copied = MODELS["symbols"], MODELS["source"]

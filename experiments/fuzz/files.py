@@ -78,7 +78,7 @@ def spoil(place: Path, seed: int) -> File:
     return File(path, how.__name__)
 
 
-def misread(file: File) -> str | None:
+def spoiled(file: File) -> str | None:
     """What was wrong with reading it, or None: it raised what nobody documented."""
     for read in READERS[file.path.name]:
         try:
@@ -93,10 +93,10 @@ def misread(file: File) -> str | None:
 
 
 def _flip(data: bytes, dice: random.Random) -> bytes:
-    spoiled = bytearray(data)
+    flipped = bytearray(data)
     for _ in range(dice.choice((1, 1, 3, 20))):
-        spoiled[dice.randrange(len(spoiled))] = dice.randrange(256)
-    return bytes(spoiled)
+        flipped[dice.randrange(len(flipped))] = dice.randrange(256)
+    return bytes(flipped)
 
 
 def _cut(data: bytes, dice: random.Random) -> bytes:
@@ -113,7 +113,7 @@ def _cells(data: bytes, dice: random.Random) -> bytes:
     """Parts of a text become others."""
     text = data.decode()
     for _ in range(dice.choice((1, 1, 3))):
-        begin = dice.randrange(len(text))
+        begin = dice.randrange(len(text) + 1)
         text = text[:begin] + dice.choice(CELLS) + text[begin + dice.randrange(12) :]
     return text.encode("utf-8", "surrogatepass")
 

@@ -20,9 +20,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.fuzz import files
+from experiments.fuzz import files, folders
 from experiments.fuzz.face import arguments, call, targets
-from experiments.fuzz.folders import spoil, spoiled
 from experiments.report import destination, table, write
 
 CALLS, FOLDERS, FILES = 5_000, 10_000, 10_000
@@ -79,20 +78,10 @@ def tried(task: tuple[str, int, int]) -> tuple[str, int, list[str]]:
     return name, count, sorted(wrong)
 
 
-def folder_judged(place: Path, seed: int) -> str | None:
-    """What was wrong with reading a spoiled folder."""
-    return spoiled(spoil(place, seed))
-
-
-def file_judged(place: Path, seed: int) -> str | None:
-    """What was wrong with reading a spoiled file."""
-    return files.misread(files.spoil(place, seed))
-
-
 def read(task: tuple[str, int, int]) -> tuple[int, list[str]]:
     """Some spoiled folders, or files: how many, and what was wrong."""
     kind, first, last = task
-    judge = {"folders": folder_judged, "files": file_judged}[kind]
+    own = {"folders": folders, "files": files}[kind]
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     wrong = set()
@@ -100,7 +89,7 @@ def read(task: tuple[str, int, int]) -> tuple[int, list[str]]:
         with tempfile.TemporaryDirectory() as place:
             try:
                 with quickly():
-                    found = judge(Path(place), seed)
+                    found = own.spoiled(own.spoil(Path(place), seed))
             except _HangError:
                 found = "it hangs"
         if found is not None:
