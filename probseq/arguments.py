@@ -1,4 +1,4 @@
-"""The border: arguments of another kind than the annotation says are refused there, by name."""
+"""The border: arguments of another kind than annotated, rows and devices that are not there, are refused by name."""
 
 from __future__ import annotations
 

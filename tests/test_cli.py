@@ -213,6 +213,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path):
 BROKEN = {
     "cells.csv": ("text,b\n1\n", "row 2: it has 1 cells, the first line 2"),
     "quote.csv": ('a\n"x\n', "row"),
+    "head.csv": ('a,"b\n1,2\n', "the first line, with the names of the columns, is broken"),
     "two.csv": ("a,b\n1,2\n", "which holds the sequences"),
     "json.jsonl": ('["a"]\n{"text": \n', "row 2: it is no JSON"),
     "type.jsonl": ("3\n", "row 1: expected a text or a list"),

@@ -449,3 +449,11 @@ def test_mnist_is_not_fetched(monkeypatch):
     monkeypatch.delenv("PROBSEQ_DATA", raising=False)
     with pytest.raises(FileNotFoundError, match=r"Set PROBSEQ_DATA to a folder that has mnist/mnist\.npz"):
         mnist()
+
+
+@pytest.mark.parametrize("token", [-1, 3])
+def test_a_token_that_no_symbol_has_is_not_decoded(token):
+    with pytest.raises(ValueError, match=rf"the numbers 0…2; got the token {token}"):
+        Alphabet("abc").decode(ps.Sequences.of([[0], [1, token]]))
+    with pytest.raises(TypeError, match="tokens must be integers"):
+        Alphabet("abc").decode(ps.Sequences.of([[0.0]]))

@@ -185,3 +185,50 @@ def test_symbols_must_be_as_many_different_characters_as_there_are_tokens():
     for symbols in ("ab", "abb", "abcd"):
         with pytest.raises(ValueError, match=r"3 different characters.*got '" + symbols):
             ps.Tokens(3, symbols=symbols)
+
+
+def test_rows_of_results_that_are_not_there(letters):
+    found = ps.beam(letters, width=2, n_best=2, max_length=3)
+    completed = ps.infill(letters, [[0, None]], particles=10, generator=0)
+    for act, message in (
+        (lambda: found.select([len(found)]), "counted from 0; got row"),
+        (lambda: found.select([True]), r"a mask must have shape"),
+        (lambda: completed.ranked(1), "there are 1 patterns, counted from 0; got 1"),
+        (lambda: completed.ranked(-1), "there are 1 patterns, counted from 0; got -1"),
+        (lambda: completed.ranked(0, -1), "count ≥ 0; got -1"),
+        (lambda: completed.draw(0), "count ≥ 1; got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            act()
+    with pytest.raises(TypeError, match="rows must be integers, or bools"):
+        found.select([0.5])
+    with pytest.raises(TypeError, match="needs row to be int"):
+        found.of("a")
+
+
+def test_a_device_that_is_not_there(letters, tmp_path):
+    ps.save(letters, tmp_path)
+    with pytest.raises(ValueError, match="there is no device 'nowhere' here"):
+        ps.load(tmp_path, device="nowhere")
+
+
+def test_a_trainer_that_this_machine_cannot_have(letters):
+    for options in ({"max_time": "soon"}, {"devices": 0, "accelerator": "cpu"}):
+        with pytest.raises(ValueError, match="the trainer cannot be made so"):
+            ps.fit(letters, ps.Sequences.of([[0]]), max_epochs=1, progress=False, **options)
+    with pytest.raises(TypeError, match="max_time to be str or timedelta"):
+        ps.fit(letters, ps.Sequences.of([[0]]), max_epochs=1, progress=False, max_time=3.5)
+
+
+def test_shapes_that_a_law_does_not_have(letters, conditioned):
+    p = letters(max_length=3).expand((2,))
+    for shape in ((3,), (-2,)):
+        with pytest.raises(ValueError, match=r"the batch shape \(2,\) does not expand to"):
+            p.expand(shape)
+    for run in (lambda: ps.Program(letters, 2)(batch=0), lambda: ps.Program(conditioned, 2)(torch.zeros(0, 2))):
+        with pytest.raises(ValueError, match="one sequence at least; got none"):
+            run()
+    with pytest.raises(ValueError, match="no sequence but empty ones"):
+        ps.train_lookahead(conditioned, torch.zeros(0, 2), num_samples=2, steps=1, progress=False)
+    with pytest.raises(ValueError, match="a height and a width of 0 or more; got -1 and -2"):
+        ps.unraster(ps.Sequences.of([[0, 1]]), -1, -2)

@@ -190,3 +190,11 @@ def test_what_cannot_be_forecast_is_refused(found):
         ps.forecast_scores(found, torch.zeros(2, 3, 1))
     with pytest.raises(ValueError, match="a known value"):
         ps.forecast_scores(found, torch.full((2, HORIZON, 1), torch.nan))
+
+
+def test_levels_of_quantiles_are_a_list():
+    model = ps.SequenceModel(ps.Reals(1), ps.GRU(2), ps.Gaussian(), ps.FixedLength(3))
+    found = ps.forecast(model, ps.Sequences.of([[[0.0]]], ended=False), 2, num_samples=3, generator=0)
+    for levels in ([[0.1], [0.9]], 0.5):
+        with pytest.raises((ValueError, TypeError), match="levels"):
+            found.quantiles(levels)

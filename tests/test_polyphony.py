@@ -140,3 +140,12 @@ def test_a_file_that_lasts_for_days_is_refused(tmp_path):
     mido.MidiFile(type=0, ticks_per_beat=1, tracks=[track]).save(tmp_path / "a.mid")
     with pytest.raises(ValueError, match="lasts more than 1,000,000 frames"):
         read_midi(tmp_path / "a.mid")
+
+
+def test_a_file_in_frames_of_film_is_refused(tmp_path):
+    write_midi(torch.ones(1, 88), tmp_path / "a.mid")
+    data = bytearray((tmp_path / "a.mid").read_bytes())
+    data[12] = 0xE7
+    (tmp_path / "a.mid").write_bytes(data)
+    with pytest.raises(ValueError, match="frames of film, or not at all"):
+        read_midi(tmp_path / "a.mid")

@@ -182,3 +182,8 @@ def test_sequences_with_gaps_are_streamed_to_the_objective_that_takes_them(tmp_p
     assert not torch.equal(before, fitted.first)
     with pytest.raises(ValueError, match=r"a.parquet, row 0: .* position 1: got -1"):
         ps.fit(fitted, Parquet(tmp_path), max_epochs=1, progress=False, accelerator="cpu")
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r"is a folder\. Name a file in it"):
+        write_parquet(tmp_path, ps.Sequences.of([[0]]))

@@ -263,3 +263,12 @@ def test_columns_and_sources_that_are_none(tmp_path):
         from_table([], COLUMNS)
     with pytest.raises(ValueError, match=r"reads \.csv and \.parquet files; got .*data.xls"):
         from_table(tmp_path / "data.xls", COLUMNS)
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 and nothing more PAR1")
+    with pytest.raises(ValueError, match=r"a\.parquet is no \.parquet file, or damaged"):
+        from_table(path, Columns("series", "when", ("price",)))
+    with pytest.raises(FileNotFoundError):
+        from_table(tmp_path / "none.parquet", Columns("series", "when", ("price",)))
